@@ -1,0 +1,54 @@
+"""Signed saliency maps for any JAX image classifier, from its input Jacobian over all classes."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from signsal_jax._checks import check_images as check_images
+from signsal_jax._types import ApplyFn as ApplyFn
+from signsal_jax.attribution import saliency_maps as saliency_maps
+from signsal_jax.deletion import (
+    PAPER_CURVES as PAPER_CURVES,
+    PAPER_FRACTIONS as PAPER_FRACTIONS,
+    DeletionCurve as DeletionCurve,
+    delete as delete,
+    deletion_curve as deletion_curve,
+    deletion_masks as deletion_masks,
+    evaluate_deletion as evaluate_deletion,
+)
+from signsal_jax.jacobian import (
+    ClassExtrema as ClassExtrema,
+    class_extrema as class_extrema,
+    signed_jacobian as signed_jacobian,
+)
+from signsal_jax.maps import (
+    METHODS as METHODS,
+    Saliency as Saliency,
+    kept_gradient as kept_gradient,
+    maps_from_extrema as maps_from_extrema,
+    normalize_maps as normalize_maps,
+    reduce_channels as reduce_channels,
+    runner_up as runner_up,
+)
+from signsal_jax.metrics import (
+    Interval as Interval,
+    auc as auc,
+    bootstrap_interval as bootstrap_interval,
+    fidelity as fidelity,
+    paired_difference as paired_difference,
+)
+
+if TYPE_CHECKING:
+    from signsal_jax import models as models
+    from signsal_jax.models import from_nnx as from_nnx
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    # Flax takes longer to import than everything else together: only who uses a network of
+    # the zoo waits for it.
+    if name == "models":
+        return importlib.import_module("signsal_jax.models")
+    if name == "from_nnx":
+        return importlib.import_module("signsal_jax.models").from_nnx
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

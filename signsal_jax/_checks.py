@@ -1,0 +1,130 @@
+"""Eager checks of static facts (ranks, dtypes, names) and host-side checks of values."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+_CHANNEL_COUNTS = (1, 2, 3, 4)
+
+
+def check_image_batch(images: Any) -> None:
+    """Raises unless `images` is a floating-point, channels-last batch of rank 4."""
+    shape, dtype = getattr(images, "shape", None), getattr(images, "dtype", None)
+    if shape is None or dtype is None:
+        raise TypeError(f"images: expected an array, got {type(images).__name__}")
+    if len(shape) != 4:
+        hint = ": add a batch axis, images[None]" if len(shape) == 3 else ""
+        raise ValueError(
+            f"images: expected rank 4 [batch, height, width, channels], got shape {shape}{hint}"
+        )
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(
+            f"images: expected floating point in [0, 1], got {dtype}: "
+            "convert with images.astype('float32') / 255"
+        )
+    if shape[1] in _CHANNEL_COUNTS and shape[3] not in _CHANNEL_COUNTS:
+        raise ValueError(
+            "images: expected channels last [batch, height, width, channels], got shape "
+            f"{shape}, which looks like NCHW: transpose with images.transpose(0, 2, 3, 1)"
+        )
+    if 0 in shape:
+        raise ValueError(f"images: expected at least one image and pixel, got shape {shape}")
+
+
+def check_logits(logits: Any, batch: int, *, min_classes: int = 1) -> None:
+    """Raises unless `logits` is floating `[batch, k]` with `k >= min_classes`."""
+    if not isinstance(logits, jax.Array | np.ndarray):
+        raise TypeError(
+            f"apply_fn: expected one array of logits [batch, classes], got {type(logits).__name__}"
+        )
+    if logits.ndim != 2 or logits.shape[0] != batch:
+        raise ValueError(
+            f"apply_fn: expected logits of shape [{batch}, classes], got {logits.shape}"
+        )
+    if not jnp.issubdtype(logits.dtype, jnp.floating):
+        raise TypeError(f"apply_fn: expected floating-point logits, got {logits.dtype}")
+    if logits.shape[1] < min_classes:
+        raise ValueError(f"apply_fn: expected at least {min_classes} classes, got {logits.shape}")
+
+
+def check_member(name: str, value: Any, valid: Sequence[str]) -> None:
+    """Raises unless `value` is one of `valid`; the message lists them."""
+    if value not in valid:
+        raise ValueError(f"{name}: expected one of {', '.join(valid)}; got {value!r}")
+
+
+def check_methods(methods: Any, valid: Sequence[str]) -> tuple[str, ...]:
+    """The methods as a tuple; raises on a bare string, an empty or a repeated or unknown name."""
+    if isinstance(methods, str):
+        raise TypeError(f"methods: expected a sequence of names, got the string {methods!r}")
+    methods = tuple(methods)
+    if not methods:
+        raise ValueError(f"methods: expected at least one of {', '.join(valid)}; got none")
+    for method in methods:
+        check_member("methods", method, valid)
+    if len(set(methods)) != len(methods):
+        raise ValueError(f"methods: expected each name once, got {methods}")
+    return methods
+
+
+def check_class_chunk(class_chunk: Any) -> None:
+    """Raises unless `class_chunk` is None or a positive integer."""
+    if class_chunk is None:
+        return
+    if isinstance(class_chunk, bool) or not isinstance(class_chunk, int):
+        raise TypeError(f"class_chunk: expected None or a positive integer, got {class_chunk!r}")
+    if class_chunk < 1:
+        raise ValueError(f"class_chunk: expected None or a positive integer, got {class_chunk}")
+
+
+def check_indices(name: str, indices: Any, num_classes: int) -> None:
+    """Raises unless `indices` are integers, and in range where their values are known on the host.
+
+    Device arrays are not looked at, since that would wait for the device: an index out of
+    range is then flagged in the results instead (`Saliency.valid`).
+    """
+    if not jnp.issubdtype(jnp.result_type(indices), jnp.integer):
+        raise TypeError(f"{name}: expected integer class indices, got {jnp.result_type(indices)}")
+    if isinstance(indices, jax.Array):
+        return
+    values = np.asarray(indices)
+    wrong = values[(values < 0) | (values >= num_classes)]
+    if wrong.size:
+        raise ValueError(
+            f"{name}: expected class indices in [0, {num_classes - 1}], got {wrong.flat[0]}"
+        )
+
+
+def check_images(images: Any) -> None:
+    """Checks a batch's pixel values on the host, for use at the edges of a program.
+
+    Reads the values, so it waits for the device and cannot be used inside `jax.jit`;
+    the library's own functions check static facts only.
+
+    Args:
+      images: float `[b, h, w, c]`, every pixel finite and in [0, 1].
+
+    Raises:
+      TypeError: not an array, or not floating point.
+      ValueError: wrong rank, looks like NCHW, NaN, or pixels outside [0, 1]; the message
+        names the first offending image and pixel.
+
+    >>> import numpy as np, signsal_jax
+    >>> signsal_jax.check_images(np.full((1, 2, 2, 3), 0.5, np.float32))
+    >>> signsal_jax.check_images(np.full((1, 2, 2, 3), 255.0, np.float32))
+    Traceback (most recent call last):
+    ...
+    ValueError: images: expected pixels in [0, 1], got 255.0 at [image 0, row 0, column 0, channel 0]
+    """
+    check_image_batch(images)
+    values = np.asarray(images)
+    wrong = ~((values >= 0) & (values <= 1))
+    if wrong.any():
+        place = tuple(int(i) for i in np.argwhere(wrong)[0])
+        raise ValueError(
+            f"images: expected pixels in [0, 1], got {values[place]} at [image {place[0]}, "
+            f"row {place[1]}, column {place[2]}, channel {place[3]}]"
+        )

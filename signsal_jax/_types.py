@@ -1,0 +1,32 @@
+"""Shared array types and the contract between a classifier and this library."""
+
+from typing import Any, Protocol
+
+import numpy as np
+from jax import Array
+from jaxtyping import Float
+
+AnyArray = Array | np.ndarray
+
+Images = Float[AnyArray, "b h w c"]
+"""Pixels in [0, 1], channels last."""
+Logits = Float[Array, "b k"]
+"""One score a class, before softmax."""
+ClassGradients = Float[Array, "b m h w c"]
+"""Signed input gradients of `m` classes: the (partial) input Jacobian."""
+Gradients = Float[Array, "b h w c"]
+"""The signed input gradient of one class an image."""
+
+Variables = Any
+"""A pytree of arrays: whatever `apply_fn` takes as its first argument."""
+
+
+class ApplyFn(Protocol):
+    """A classifier as a pure function: `apply_fn(variables, images) -> logits`.
+
+    Images are float `[b, h, w, c]` in [0, 1], logits float `[b, k]`. Preprocessing
+    belongs inside, so that gradients and black (0) and white (1) live in pixel space.
+    Each image's logits depend on that image alone (batch norm in inference mode).
+    """
+
+    def __call__(self, variables: Any, images: Any, /) -> Array: ...

@@ -1,0 +1,75 @@
+"""The one call most people need: a classifier and images in, signed saliency maps out."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from signsal_jax import _checks
+from signsal_jax._types import ApplyFn, Images, Variables
+from signsal_jax.jacobian import class_extrema, target_gradient
+from signsal_jax.maps import COMPARATIVE_METHODS, METHODS, Saliency, maps_from_extrema
+
+
+def saliency_maps(
+    apply_fn: ApplyFn,
+    variables: Variables,
+    images: Images,
+    *,
+    methods: Sequence[str] = METHODS,
+    target: Any = "predicted",
+    output: str = "logits",
+    channel: str = "max",
+    normalize: bool = True,
+    ties: str = "strict",
+    class_chunk: int | None = None,
+) -> Saliency:
+    """Vanilla, positive, negative, active and inactive saliency maps from one forward pass.
+
+    Pure: wrap it in `jax.jit` for speed, or use it inside your own jit, vmap, grad or
+    shard_map. One pullback when neither active nor inactive is asked for, else one a class.
+    Inside jit nothing raises: an image with a NaN pixel, logit or gradient, or with a target
+    that is no class, is flagged in `valid` and its maps are NaN.
+
+    Args:
+      apply_fn: `apply_fn(variables, images) -> logits`, see `signsal_jax.ApplyFn`.
+      variables: the classifier's pytree of weights.
+      images: float `[b, h, w, c]`, pixels in [0, 1].
+      methods: any of `METHODS`.
+      target: the class to explain: "predicted", one index for all, or `[b]`, such as labels.
+      output: the score that is differentiated: "logits", "log_softmax" or "softmax".
+      channel: over channels take "max" (the paper's), "sum" or "l2" of absolute values, or
+        "none" for signed values per channel.
+      normalize: scale each image's map to [0, 1] ([-1, 1] with `channel="none"`); otherwise
+        maps are in score units per unit of pixel value.
+      ties: "strict" (the paper's: a tie with another class loses) or "non-strict".
+      class_chunk: classes pulled back at a time, to bound memory; None for all at once.
+
+    Returns:
+      `Saliency`: logits, target, and per method the maps `[b, h, w]`, whether each is empty, and
+      for active and inactive the margin to the runner-up class and which class that is.
+
+    Raises:
+      TypeError, ValueError: images that are not floating `[b, h, w, c]` or look like NCHW;
+        logits that are not `[b, k]` with k >= 2; unknown methods, output, channel or ties; a
+        target that is not an integer or, as a host value, out of range.
+
+    Reference: arXiv 2309.12913, the five maps and their scaling.
+
+    >>> import jax.numpy as jnp, signsal_jax
+    >>> def apply_fn(variables, images):
+    ...     return jnp.einsum("bhwc,hwk->bk", images, variables)
+    >>> weights = jnp.asarray([[[4.0, 1.0], [-1.0, 0.5]]])
+    >>> saliency = signsal_jax.saliency_maps(apply_fn, weights, jnp.ones((1, 1, 2, 1)))
+    >>> saliency.target.tolist(), saliency.maps["negative"].tolist()
+    ([0], [[[0.0, 1.0]]])
+    """
+    methods = _checks.check_methods(methods, METHODS)
+    one_class = not set(methods) & set(COMPARATIVE_METHODS)
+    if one_class:
+        extrema = target_gradient(apply_fn, variables, images, target=target, output=output)
+    else:
+        extrema = class_extrema(
+            apply_fn, variables, images, target=target, output=output, class_chunk=class_chunk
+        )
+    return maps_from_extrema(
+        extrema, methods=methods, channel=channel, normalize=normalize, ties=ties
+    )

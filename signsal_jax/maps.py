@@ -1,0 +1,249 @@
+"""Gradients in, saliency maps out: what each signed method keeps, channel reduction, scaling."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Bool, Float, Int
+
+from signsal_jax import _checks
+from signsal_jax._types import Gradients, Logits
+from signsal_jax.jacobian import ClassExtrema
+
+METHODS = ("vanilla", "positive", "negative", "active", "inactive")
+COMPARATIVE_METHODS = ("active", "inactive")
+CHANNELS = ("max", "sum", "l2", "none")
+TIES = ("strict", "non-strict")
+
+Map = Float[Array, "b h w"] | Float[Array, "b h w c"]
+
+
+class Saliency(NamedTuple):
+    """Saliency maps and everything needed to judge them (see `saliency_maps`).
+
+    Attributes:
+      logits: `[b, k]`, always the raw logits, whatever output was differentiated.
+      target: the class explained, `[b]`.
+      maps: per method `[b, h, w]`, or `[b, h, w, c]` with `channel="none"`.
+      empty: per method `[b]`: the map is constant (usually all zeros: nothing was kept).
+      valid: `[b]`: the target is a class, and logits and gradients are finite. The maps of an
+        image that is not valid are NaN throughout, so that no average takes them for zeros.
+      margin: for active and inactive, `[b, h, w]`: how far the target's gradient lies above
+        (active) or below (inactive) the runner-up's, in the channel where that is most;
+        positive exactly where a channel is strictly active (inactive).
+      runner_up: for active and inactive, `[b, h, w]`: the class closest to the target in that
+        channel.
+    """
+
+    logits: Logits
+    target: Int[Array, " b"]
+    maps: Mapping[str, Map]
+    empty: Mapping[str, Bool[Array, " b"]]
+    valid: Bool[Array, " b"]
+    margin: Mapping[str, Float[Array, "b h w"]]
+    runner_up: Mapping[str, Int[Array, "b h w"]]
+
+
+def kept_gradient(
+    method: str,
+    gradient: Gradients,
+    highest: Gradients | None = None,
+    lowest: Gradients | None = None,
+    *,
+    ties: str = "strict",
+) -> Gradients:
+    """The target's signed gradient where `method` keeps it, zero elsewhere.
+
+    Args:
+      method: one of `METHODS`.
+      gradient: the target class's gradient `[b, h, w, c]`.
+      highest: the highest gradient of the other classes, needed for "active".
+      lowest: the lowest gradient of the other classes, needed for "inactive".
+      ties: "strict" (a tie with another class loses) or "non-strict" (a tie is kept).
+
+    Returns:
+      `[b, h, w, c]`, signed: "negative" keeps negative values. Zero wherever a comparison is
+      with NaN; `saliency_maps` flags such images as not valid.
+
+    Raises:
+      ValueError: an unknown method or ties; no `highest` for active, no `lowest` for inactive.
+
+    Reference: arXiv 2309.12913, the definitions of the five maps.
+
+    >>> import jax.numpy as jnp, signsal_jax
+    >>> gradient = jnp.asarray([3.0, -1.0]).reshape(1, 1, 2, 1)
+    >>> signsal_jax.kept_gradient("negative", gradient).ravel().tolist()
+    [0.0, -1.0]
+    """
+    _checks.check_member("method", method, METHODS)
+    _checks.check_member("ties", ties, TIES)
+    if method == "vanilla":
+        return gradient
+    if method == "positive":
+        return jnp.where(gradient > 0, gradient, 0)
+    if method == "negative":
+        return jnp.where(gradient < 0, gradient, 0)
+    rival = highest if method == "active" else lowest
+    if rival is None:
+        name = "highest" if method == "active" else "lowest"
+        raise ValueError(f"{name}: expected the other classes' gradients for {method}, got None")
+    above, below = (
+        (jnp.greater, jnp.less) if ties == "strict" else (jnp.greater_equal, jnp.less_equal)
+    )
+    kept = above(gradient, rival) if method == "active" else below(gradient, rival)
+    return jnp.where(kept, gradient, 0)
+
+
+def reduce_channels(kept: Gradients, channel: str = "max") -> Map:
+    """One value a pixel: the largest, the sum or the l2 norm of the channels' absolute values.
+
+    Args:
+      kept: signed gradients `[b, h, w, c]`.
+      channel: "max" (the paper's), "sum", "l2", or "none" to return `kept` as it is, signed.
+
+    Returns:
+      `[b, h, w]`, at least 0; with "none" `[b, h, w, c]`.
+
+    Raises:
+      ValueError: an unknown channel reduction.
+
+    >>> import jax.numpy as jnp, signsal_jax
+    >>> kept = jnp.asarray([3.0, -4.0]).reshape(1, 1, 1, 2)
+    >>> [float(signsal_jax.reduce_channels(kept, name)[0, 0, 0]) for name in ("max", "sum", "l2")]
+    [4.0, 7.0, 5.0]
+    """
+    _checks.check_member("channel", channel, CHANNELS)
+    if channel == "none":
+        return kept
+    if channel == "max":
+        return jnp.abs(kept).max(-1)
+    if channel == "sum":
+        return jnp.abs(kept).sum(-1)
+    # The root of zero has an infinite derivative: keep it away from the empty pixels, so that
+    # a map inside a loss has the gradient 0 there and not NaN.
+    squares = jnp.square(kept).sum(-1)
+    return jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
+
+
+def normalize_maps(maps: Map) -> tuple[Map, Bool[Array, " b"]]:
+    """Scales every image's map to [0, 1]; a constant map becomes zeros and is flagged.
+
+    Args:
+      maps: `[b, h, w]`, scaled by (m - min) / (max - min); or signed `[b, h, w, c]`, divided by
+        the largest absolute value, which keeps zero and the signs where they are ([-1, 1]).
+
+    Returns:
+      The scaled maps and `empty` `[b]`, true where the map was constant.
+
+    Reference: arXiv 2309.12913 (the authors' code gives NaN for a constant map).
+
+    >>> import jax.numpy as jnp, signsal_jax
+    >>> maps, empty = signsal_jax.normalize_maps(jnp.asarray([[[2.0, 4.0]], [[3.0, 3.0]]]))
+    >>> maps.tolist(), empty.tolist()
+    ([[[0.0, 1.0]], [[0.0, 0.0]]], [False, True])
+    """
+    axes = tuple(range(1, maps.ndim))
+    low, high = maps.min(axes, keepdims=True), maps.max(axes, keepdims=True)
+    constant = low == high
+    if maps.ndim == 4:
+        low, high = jnp.zeros_like(low), jnp.abs(maps).max(axes, keepdims=True)
+    scaled = (maps - low) / jnp.where(constant, 1, high - low)
+    return jnp.where(constant, 0, scaled), constant.reshape(-1)
+
+
+def runner_up(
+    method: str, extrema: ClassExtrema
+) -> tuple[Float[Array, "b h w"], Int[Array, "b h w"]]:
+    """The margin to the closest other class and which class that is, one value a pixel.
+
+    Args:
+      method: "active" (margin to the highest other class) or "inactive" (to the lowest).
+      extrema: from `class_extrema`.
+
+    Returns:
+      Margin `[b, h, w]` in gradient units, of the channel where it is largest, positive exactly
+      where that channel is strictly active (inactive); and the class index `[b, h, w]`.
+
+    Raises:
+      ValueError: a method other than active and inactive.
+
+    >>> import jax.numpy as jnp, signsal_jax
+    >>> def apply_fn(variables, images):
+    ...     return images.sum((1, 2)) @ variables
+    >>> weights = jnp.asarray([[2.0, -1.0, 1.5]])
+    >>> extrema = signsal_jax.class_extrema(apply_fn, weights, jnp.ones((1, 1, 1, 1)))
+    >>> [x.item() for x in signsal_jax.runner_up("active", extrema)]
+    [0.5, 2]
+    """
+    _checks.check_member("method", method, COMPARATIVE_METHODS)
+    if method == "active":
+        margin, rival = extrema.gradient - extrema.highest, extrema.highest_class
+    else:
+        margin, rival = extrema.lowest - extrema.gradient, extrema.lowest_class
+    best = margin.argmax(-1, keepdims=True)
+    pick = lambda values: jnp.take_along_axis(values, best, axis=-1)[..., 0]
+    return pick(margin), pick(rival)
+
+
+def maps_from_extrema(
+    extrema: ClassExtrema,
+    *,
+    methods: Sequence[str] = METHODS,
+    channel: str = "max",
+    normalize: bool = True,
+    ties: str = "strict",
+) -> Saliency:
+    """All requested maps from one set of gradients: `saliency_maps` without the model.
+
+    Args:
+      extrema: from `class_extrema`; its four extrema may be None when neither active nor
+        inactive is asked for.
+      methods: any of `METHODS`.
+      channel: "max" (the paper's), "sum" or "l2" of absolute values, or "none" (signed).
+      normalize: scale every image's map, see `normalize_maps`.
+      ties: "strict" (the paper's) or "non-strict".
+
+    Returns:
+      `Saliency`.
+
+    Raises:
+      TypeError, ValueError: an unknown or repeated method, or an unknown channel or ties.
+
+    >>> import jax.numpy as jnp, signsal_jax
+    >>> def apply_fn(variables, images):
+    ...     return jnp.einsum("bhwc,hwk->bk", images, variables)
+    >>> weights = jnp.asarray([[[2.0, 1.0], [-1.0, 0.5]]])
+    >>> extrema = signsal_jax.class_extrema(apply_fn, weights, jnp.ones((1, 1, 2, 1)), target=0)
+    >>> saliency = signsal_jax.maps_from_extrema(extrema, methods=["active"], normalize=False)
+    >>> saliency.maps["active"].tolist()
+    [[[2.0, 0.0]]]
+    """
+    methods = _checks.check_methods(methods, METHODS)
+    gradient, target, logits = extrema.gradient, extrema.target, extrema.logits
+    comparative = [method for method in methods if method in COMPARATIVE_METHODS]
+
+    finite = jnp.isfinite(gradient)
+    for rivals in (extrema.highest, extrema.lowest) if comparative else ():
+        finite &= jnp.isfinite(rivals)
+    valid = finite.all((1, 2, 3)) & ~jnp.isnan(logits).any(1)
+    valid &= (target >= 0) & (target < logits.shape[1])
+
+    maps, empty = {}, {}
+    for method in methods:
+        kept = kept_gradient(method, gradient, extrema.highest, extrema.lowest, ties=ties)
+        raw = reduce_channels(kept, channel)
+        scaled, constant = normalize_maps(raw)
+        image_valid = valid.reshape(-1, *[1] * (raw.ndim - 1))
+        maps[method] = jnp.where(image_valid, scaled if normalize else raw, jnp.nan)
+        empty[method] = constant & valid
+    ranked = {method: runner_up(method, extrema) for method in comparative}
+    return Saliency(
+        logits=logits,
+        target=target,
+        maps=maps,
+        empty=empty,
+        valid=valid,
+        margin={method: margin for method, (margin, _) in ranked.items()},
+        runner_up={method: rival for method, (_, rival) in ranked.items()},
+    )

@@ -1,0 +1,38 @@
+"""Flax NNX modules as pure functions."""
+
+from typing import Any
+
+from flax import nnx
+from jax import Array
+
+from signsal_jax._types import ApplyFn
+
+
+def from_nnx(model: nnx.Module) -> tuple[ApplyFn, nnx.State]:
+    """A Flax NNX classifier as a pure `apply_fn` and its variables, in inference mode.
+
+    Args:
+      model: a module called as `model(images) -> logits`. It is not changed: dropout and batch
+        norm are switched to inference in a copy.
+
+    Returns:
+      `apply_fn(variables, images) -> logits` and the variables, a pytree.
+
+    Raises:
+      TypeError: not a Flax NNX module.
+
+    >>> import jax.numpy as jnp, signsal_jax
+    >>> apply_fn, variables = signsal_jax.from_nnx(signsal_jax.models.create("cnn", 10))
+    >>> apply_fn(variables, jnp.zeros((2, 32, 32, 3))).shape
+    (2, 10)
+    """
+    if not isinstance(model, nnx.Module):
+        raise TypeError(f"model: expected a flax.nnx.Module, got {type(model).__name__}")
+    inference = nnx.clone(model)
+    inference.eval()
+    graph, variables = nnx.split(inference)
+
+    def apply_fn(variables: Any, images: Any, /) -> Array:
+        return nnx.merge(graph, variables)(images)
+
+    return apply_fn, variables

@@ -1,0 +1,90 @@
+"""ResNet-18 as in torchvision, and with a linear layer on top as in the paper."""
+
+from collections.abc import Sequence
+
+import jax
+from flax import nnx
+from jax import Array
+
+from signsal_jax import nn
+from signsal_jax.models.layers import Conv, Linear, batch_norm
+
+
+class Projection(nnx.Module):
+    """The 1x1 convolution of a shortcut whose block changes the shape (option B)."""
+
+    def __init__(self, in_features: int, features: int, *, strides: int, rngs: nnx.Rngs):
+        self.conv = Conv(in_features, features, 1, strides=strides, use_bias=False, rngs=rngs)
+        self.bn = batch_norm(features, rngs=rngs)
+
+    def __call__(self, x: Array) -> Array:
+        return self.bn(self.conv(x))
+
+
+class BasicBlock(nnx.Module):
+    """Two 3x3 convolutions and a shortcut, projected where the shape changes."""
+
+    def __init__(self, in_features: int, features: int, *, strides: int, rngs: nnx.Rngs):
+        self.conv1 = Conv(
+            in_features, features, 3, strides=strides, padding=1, use_bias=False, rngs=rngs
+        )
+        self.bn1 = batch_norm(features, rngs=rngs)
+        self.conv2 = Conv(features, features, 3, padding=1, use_bias=False, rngs=rngs)
+        self.bn2 = batch_norm(features, rngs=rngs)
+        changes = strides != 1 or in_features != features
+        self.projection = (
+            Projection(in_features, features, strides=strides, rngs=rngs) if changes else None
+        )
+
+    def __call__(self, x: Array) -> Array:
+        shortcut = x if self.projection is None else self.projection(x)
+        x = jax.nn.relu(self.bn1(self.conv1(x)))
+        return jax.nn.relu(self.bn2(self.conv2(x)) + shortcut)
+
+
+class ResNet(nnx.Module):
+    """A residual network of basic blocks with torchvision's ImageNet stem.
+
+    Reference: He et al., Deep Residual Learning for Image Recognition (2016), figure 5 left.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        in_features: int = 3,
+        depths: Sequence[int] = (2, 2, 2, 2),
+        rngs: nnx.Rngs,
+    ):
+        self.stem = Conv(in_features, 64, 7, strides=2, padding=3, use_bias=False, rngs=rngs)
+        self.stem_bn = batch_norm(64, rngs=rngs)
+        blocks, width = [], 64
+        for stage, depth in enumerate(depths):
+            features = 64 * 2**stage
+            for index in range(depth):
+                strides = 2 if stage > 0 and index == 0 else 1
+                blocks.append(BasicBlock(width, features, strides=strides, rngs=rngs))
+                width = features
+        self.blocks = nnx.List(blocks)
+        self.classifier = Linear(width, num_classes, rngs=rngs)
+
+    def __call__(self, images: Array) -> Array:
+        x = jax.nn.relu(self.stem_bn(self.stem(images)))
+        x = nn.max_pool(x, window=3, strides=2, padding=1)
+        for block in self.blocks:
+            x = block(x)
+        return self.classifier(x.mean((1, 2)))
+
+
+class WithHead(nnx.Module):
+    """A network whose 1000-way layer is kept, with a linear layer to `num_classes` on top.
+
+    Reference: arXiv 2309.12913, the ResNet-18 and ConvNeXt experiments.
+    """
+
+    def __init__(self, backbone: nnx.Module, num_classes: int, *, rngs: nnx.Rngs):
+        self.backbone = backbone
+        self.head = Linear(1000, num_classes, rngs=rngs)
+
+    def __call__(self, images: Array) -> Array:
+        return self.head(self.backbone(images))

@@ -1,7 +1,7 @@
 """Convolution and pooling for the zoo: channels last, torch's explicit padding."""
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Float
 
@@ -67,7 +67,8 @@ def max_pool(
     """
     return jax.lax.reduce_window(
         images,
-        jnp.array(-jnp.inf, images.dtype),
+        # A host scalar: JAX sees a max-pooling, and so its derivative, only if it can read it.
+        np.asarray(-np.inf, images.dtype),
         jax.lax.max,
         window_dimensions=(1, window, window, 1),
         window_strides=(1, strides, strides, 1),

@@ -1,0 +1,143 @@
+"""Run folders: a training run's configuration and its orbax checkpoints."""
+
+import contextlib
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from flax import nnx
+
+from signsal_jax import _files
+from signsal_jax.models import Model, create, from_nnx
+
+CONFIG = "config.json"
+CHECKPOINTS = "checkpoints"
+# Where a run was started from may change between starts; what it computes may not.
+_FREE_FIELDS = ("out", "data_dir")
+
+
+class RunError(ValueError):
+    """A run folder that cannot be used as asked; the message says why and what to do."""
+
+
+def read_config(run: Path) -> dict[str, Any]:
+    """The configuration of a run folder.
+
+    Raises:
+      RunError: no such folder, no configuration in it, or a damaged one.
+    """
+    path = Path(run) / CONFIG
+    if not path.is_file():
+        raise RunError(
+            f"run {run}: expected a folder made by  python -m train --out {run}, found no {path}"
+        )
+    try:
+        config = json.loads(path.read_text())
+        return {**config, "class_names": tuple(config["class_names"])}
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"run {run}: {path} is damaged ({error!r}): restore or delete it") from error
+
+
+def claim(run: Path, config: dict[str, Any]) -> None:
+    """Makes `run` the folder of this configuration, or checks that it already is.
+
+    Raises:
+      RunError: the folder holds something else, or a run with another configuration (the
+        message names the fields that differ).
+    """
+    run = Path(run)
+    if not (run / CONFIG).exists():
+        if run.exists() and any(run.iterdir()):
+            raise RunError(f"out: expected a new or empty folder or a run, {run} holds other files")
+        _files.write_json(run / CONFIG, config)
+        return
+    earlier, now = read_config(run), json.loads(json.dumps(config))
+    now["class_names"] = tuple(now["class_names"])
+    differing = [
+        f"{key}: {earlier.get(key)!r} there, {now.get(key)!r} now"
+        for key in sorted(earlier.keys() | now.keys())
+        if key not in _FREE_FIELDS and earlier.get(key) != now.get(key)
+    ]
+    if differing:
+        raise RunError(
+            f"out: {run} holds a run with another configuration ({'; '.join(differing)}): choose "
+            "another --out, or delete that folder"
+        )
+
+
+@contextlib.contextmanager
+def manager(run: Path, *, read_only: bool = False) -> Iterator[ocp.CheckpointManager]:
+    """The orbax manager of a run's checkpoints; the two newest are kept."""
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    options = ocp.CheckpointManagerOptions(
+        max_to_keep=None if read_only else 2, create=not read_only, read_only=read_only
+    )
+    with ocp.CheckpointManager((Path(run) / CHECKPOINTS).absolute(), options=options) as opened:
+        yield opened
+        opened.wait_until_finished()
+
+
+def save(opened: ocp.CheckpointManager, step: int, state: Any) -> None:
+    """Saves a pytree of arrays as the checkpoint of `step`; it appears once it is whole."""
+    opened.save(step, args=ocp.args.StandardSave(state))
+
+
+def restore(opened: ocp.CheckpointManager, like: Any) -> tuple[int, Any] | None:
+    """The newest checkpoint as (step, state shaped like `like`), or None if there is none.
+
+    `like` may be a part of what was saved: the rest is not read.
+
+    Raises:
+      RunError: the checkpoint is truncated, damaged, or of another shape.
+    """
+    step = opened.latest_step()
+    if step is None:
+        return None
+    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+    restore_args = ocp.checkpoint_utils.construct_restore_args(abstract)
+    request = ocp.args.PyTreeRestore(abstract, restore_args, partial_restore=True)
+    try:
+        state = opened.restore(step, args=request)
+    except Exception as error:  # orbax and tensorstore raise many kinds for damaged files
+        folder = Path(opened.directory) / str(step)
+        reason = " ".join(str(error).split())[:300]
+        raise RunError(
+            f"checkpoint {folder}: expected a whole checkpoint of this network, got "
+            f"{type(error).__name__}: {reason}. Delete that folder to fall back on the one before"
+        ) from error
+    return step, state
+
+
+def load_run(run: Path) -> tuple[Model, dict[str, Any]]:
+    """The trained network of a run folder, and the configuration it was trained with.
+
+    Raises:
+      RunError: no run there, no checkpoint yet, or a damaged one, or NaN weights.
+    """
+    config = read_config(run)
+    shape = tuple(config["image_shape"])
+    network = create(config["model"], len(config["class_names"]), in_features=shape[2])
+    graph, state = nnx.split(network)
+    if not (Path(run) / CHECKPOINTS).is_dir():
+        raise RunError(f"run {run}: expected a checkpoint in {CHECKPOINTS}/, found no such folder")
+    with manager(run, read_only=True) as opened:
+        found = restore(opened, {"variables": nnx.to_pure_dict(state)})
+    if found is None:
+        raise RunError(f"run {run}: expected a checkpoint, found none: train it first")
+    step, restored = found[0], found[1]["variables"]
+    bad = [
+        jax.tree_util.keystr(path, simple=True, separator=".")
+        for path, leaf in jax.tree_util.tree_leaves_with_path(restored)
+        if not np.isfinite(leaf).all()
+    ]
+    if bad:
+        raise RunError(f"run {run}: expected finite weights, got NaN or infinity in {bad[:3]}")
+    nnx.replace_by_pure_dict(state, restored)
+    apply_fn, variables = from_nnx(nnx.merge(graph, state))
+    model = Model(apply_fn, variables, config["class_names"], shape)
+    return model, {**config, "step": step}

@@ -1,0 +1,1 @@
+"""Training of the zoo's networks: `python -m train --help`."""

@@ -1,0 +1,134 @@
+"""The training loop: data in, steps, metrics, checkpoints; resumes exactly."""
+
+import dataclasses
+import math
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from tqdm import tqdm
+
+from signsal_jax import _files, checkpoint, data, models
+from train import step as steps
+from train.config import TrainConfig
+from train.metrics_file import MetricsFile
+
+
+def _described(config: TrainConfig, train_set: data.Dataset) -> dict[str, Any]:
+    """The configuration as it is recorded, with what only the data could tell."""
+    values = dataclasses.asdict(config)
+    return {
+        **values,
+        "out": str(config.out),
+        "data_dir": None if config.data_dir is None else str(config.data_dir),
+        "image_size": list(config.image_size) if config.image_size else None,
+        "dataset_version": train_set.name,
+        "dataset_note": train_set.note,
+        "train_images": len(train_set),
+        "class_names": list(train_set.class_names),
+        "image_shape": list(train_set.image_shape),
+    }
+
+
+def _accuracy(eval_step: Any, state: steps.TrainState, batches: list[data.Batch]) -> float:
+    sums = [eval_step(state, *batch) for batch in batches]
+    return float(sum(s.correct for s in sums) / sum(s.count for s in sums))
+
+
+def _variables(state: steps.TrainState) -> Any:
+    return nnx.to_pure_dict(nnx.merge_state(state.params, state.rest))
+
+
+def _saved(state: steps.TrainState) -> dict[str, Any]:
+    return {"variables": _variables(state), "opt_state": jax.tree.leaves(state.opt_state)}
+
+
+def _restored(state: steps.TrainState, saved: dict[str, Any]) -> steps.TrainState:
+    variables = nnx.merge_state(state.params, state.rest)
+    nnx.replace_by_pure_dict(variables, saved["variables"])
+    params, rest = nnx.split_state(variables, nnx.Param, ...)
+    treedef = jax.tree.structure(state.opt_state)
+    return steps.TrainState(params, rest, jax.tree.unflatten(treedef, saved["opt_state"]))
+
+
+def train(config: TrainConfig) -> float:
+    """Trains, or resumes, the run that `config` describes; returns the final test accuracy.
+
+    Raises:
+      checkpoint.RunError: the folder holds something else, or a damaged checkpoint.
+      FloatingPointError: the loss became NaN or infinite; the last checkpoint is kept.
+    """
+    train_set = data.load(
+        config.dataset, "train", data_dir=config.data_dir, image_size=config.image_size
+    )
+    test_set = data.load(
+        config.dataset, "test", data_dir=config.data_dir, image_size=config.image_size
+    )
+    checkpoint.claim(config.out, _described(config, train_set))
+
+    key = jax.random.key(config.seed)
+    network = models.create(
+        config.model, len(train_set.class_names), in_features=train_set.image_shape[2], key=key
+    )
+    optimizer = optax.adamw(config.learning_rate, weight_decay=config.weight_decay)
+    graph, state = steps.init(network, optimizer)
+    train_step = steps.make_train_step(graph, optimizer)
+    eval_step = steps.make_eval_step(graph)
+
+    last = config.epochs * len(train_set) // config.batch_size
+    every = config.checkpoint_every or math.ceil(len(train_set) / config.batch_size)
+    stream = data.training_batches(train_set, config.batch_size, config.seed)
+    test_batches = list(data.batches(test_set, config.batch_size))
+
+    with checkpoint.manager(config.out) as opened:
+        found = checkpoint.restore(opened, _saved(state))
+        start = 0
+        if found is not None:
+            start, state = found[0], _restored(state, found[1])
+        metrics = MetricsFile(config.out / "metrics.csv", start)
+        bar = tqdm(total=last, initial=start, desc=f"training {config.model}", unit="step", delay=2)
+        sums, since = [], time.monotonic()
+        for number in range(start + 1, last + 1):
+            state, step_sums = train_step(state, *stream[number - 1])
+            sums.append(step_sums)
+            bar.update()
+            is_end = number % every == 0 or number == last
+            if number % config.log_every == 0 or is_end:
+                total = jax.tree.map(lambda *parts: jnp.stack(parts).sum(), *sums)
+                loss, accuracy = float(total.loss / total.count), float(total.correct / total.count)
+                if not math.isfinite(loss):
+                    raise FloatingPointError(
+                        f"the loss is {loss} at step {number}: the last checkpoint in {config.out} "
+                        "is kept; try a smaller --learning-rate"
+                    )
+                row = {
+                    "step": number,
+                    "epoch": round(number * config.batch_size / len(train_set), 4),
+                    "train_loss": loss,
+                    "train_accuracy": accuracy,
+                    "images_per_second": round(int(total.count) / (time.monotonic() - since), 1),
+                }
+                if is_end:
+                    row["test_accuracy"] = _accuracy(eval_step, state, test_batches)
+                metrics.write(**row)
+                shown = {k: f"{row[k]:.3f}" for k in row if k.endswith(("loss", "accuracy"))}
+                bar.set_postfix(shown)
+                sums, since = [], time.monotonic()
+            if is_end:
+                checkpoint.save(opened, number, _saved(state))
+        bar.close()
+    accuracy = _accuracy(eval_step, state, test_batches)
+    _files.write_json(
+        config.out / "summary.json",
+        {
+            "steps": last,
+            "test_accuracy": accuracy,
+            "test_images": len(test_set),
+            "versions": _files.versions(),
+            "device": jax.devices()[0].device_kind,
+        },
+    )
+    return accuracy

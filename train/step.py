@@ -1,0 +1,83 @@
+"""The pure training step."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax import Array
+from jaxtyping import Bool, Float, Int
+
+from signsal_jax._types import Images
+
+
+class TrainState(NamedTuple):
+    """Everything that a step changes.
+
+    Attributes:
+      params: the trained parameters.
+      rest: the other variables, such as batch statistics.
+      opt_state: the optimizer's.
+    """
+
+    params: nnx.State
+    rest: nnx.State
+    opt_state: optax.OptState
+
+
+class Sums(NamedTuple):
+    """Sums over images, divided only when they are reported."""
+
+    loss: Float[Array, ""]
+    correct: Int[Array, ""]
+    count: Int[Array, ""]
+
+
+def init(model: nnx.Module, optimizer: optax.GradientTransformation) -> tuple[Any, TrainState]:
+    """The model's static graph, in training mode, and its state."""
+    model.train()
+    graph, params, rest = nnx.split(model, nnx.Param, ...)
+    return graph, TrainState(params, rest, optimizer.init(params))
+
+
+def _sums(logits: Array, labels: Array, mask: Array) -> Sums:
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    correct = (logits.argmax(1) == labels) & mask
+    return Sums(jnp.where(mask, losses, 0).sum(), correct.sum(), mask.sum())
+
+
+def make_train_step(
+    graph: Any, optimizer: optax.GradientTransformation
+) -> Callable[[TrainState, Images, Int[Any, " b"]], tuple[TrainState, Sums]]:
+    """A jitted `step(state, images, labels) -> (state, sums)` by cross-entropy; donates the state."""
+
+    def loss_fn(params: Any, rest: Any, images: Array, labels: Array) -> tuple[Array, tuple]:
+        model = nnx.merge(graph, params, rest)
+        sums = _sums(model(images), labels, jnp.ones(labels.shape, bool))
+        _, _, rest = nnx.split(model, nnx.Param, ...)
+        return sums.loss / len(labels), (rest, sums)
+
+    def train_step(state: TrainState, images: Array, labels: Array) -> tuple[TrainState, Sums]:
+        gradients, (rest, sums) = jax.grad(loss_fn, has_aux=True)(
+            state.params, state.rest, images, labels
+        )
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        return TrainState(params, rest, opt_state), sums
+
+    return jax.jit(train_step, donate_argnums=0)
+
+
+def make_eval_step(
+    graph: Any,
+) -> Callable[[TrainState, Images, Int[Any, " b"], Bool[Any, " b"]], Sums]:
+    """A jitted `step(state, images, labels, mask) -> sums` in inference mode."""
+
+    def eval_step(state: TrainState, images: Array, labels: Array, mask: Array) -> Sums:
+        model = nnx.merge(graph, state.params, state.rest)
+        model.eval()
+        return _sums(model(images), labels, mask)
+
+    return jax.jit(eval_step)

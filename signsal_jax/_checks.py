@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 _CHANNEL_COUNTS = (1, 2, 3, 4)
 
@@ -36,7 +36,7 @@ def check_image_batch(images: Any) -> None:
 
 def check_logits(logits: Any, batch: int, *, min_classes: int = 1) -> None:
     """Raises unless `logits` is floating `[batch, k]` with `k >= min_classes`."""
-    if not isinstance(logits, jax.Array | np.ndarray):
+    if not isinstance(logits, Array | np.ndarray):
         raise TypeError(
             f"apply_fn: expected one array of logits [batch, classes], got {type(logits).__name__}"
         )
@@ -74,28 +74,41 @@ def check_class_chunk(class_chunk: Any) -> None:
     """Raises unless `class_chunk` is None or a positive integer."""
     if class_chunk is None:
         return
-    if isinstance(class_chunk, bool) or not isinstance(class_chunk, int):
+    if isinstance(class_chunk, bool) or not isinstance(class_chunk, int | np.integer):
         raise TypeError(f"class_chunk: expected None or a positive integer, got {class_chunk!r}")
     if class_chunk < 1:
         raise ValueError(f"class_chunk: expected None or a positive integer, got {class_chunk}")
 
 
-def check_indices(name: str, indices: Any, num_classes: int) -> None:
-    """Raises unless `indices` are integers, and in range where their values are known on the host.
+def check_indices(name: str, indices: Any, num_classes: int) -> Array | np.ndarray:
+    """The indices as an array; raises unless integers, and in range where that is known here.
 
     Device arrays are not looked at, since that would wait for the device: an index out of
     range is then flagged in the results instead (`Saliency.valid`).
     """
-    if not jnp.issubdtype(jnp.result_type(indices), jnp.integer):
-        raise TypeError(f"{name}: expected integer class indices, got {jnp.result_type(indices)}")
-    if isinstance(indices, jax.Array):
-        return
-    values = np.asarray(indices)
+    values = indices if isinstance(indices, Array) else np.asarray(indices)
+    if not jnp.issubdtype(values.dtype, jnp.integer):
+        raise TypeError(f"{name}: expected integer class indices, got {values.dtype}")
+    if isinstance(values, Array):
+        return values
     wrong = values[(values < 0) | (values >= num_classes)]
     if wrong.size:
         raise ValueError(
             f"{name}: expected class indices in [0, {num_classes - 1}], got {wrong.flat[0]}"
         )
+    return values
+
+
+def check_fractions(fractions: Any) -> np.ndarray:
+    """The fractions as an array `[f]`; raises unless they are numbers in [0, 1]."""
+    values = np.asarray(fractions)
+    if values.ndim != 1 or not len(values):
+        raise ValueError(f"fractions: expected a sequence of numbers, got shape {values.shape}")
+    if not np.issubdtype(values.dtype, np.number):
+        raise TypeError(f"fractions: expected numbers in [0, 1], got {values.dtype}")
+    if not ((values >= 0) & (values <= 1)).all():
+        raise ValueError(f"fractions: expected numbers in [0, 1], got {values.tolist()}")
+    return values.astype(np.float64)
 
 
 def check_images(images: Any) -> None:
@@ -117,7 +130,7 @@ def check_images(images: Any) -> None:
     >>> signsal_jax.check_images(np.full((1, 2, 2, 3), 255.0, np.float32))
     Traceback (most recent call last):
     ...
-    ValueError: images: expected pixels in [0, 1], got 255.0 at [image 0, row 0, column 0, channel 0]
+    ValueError: images: expected pixels in [0, 1], got 255.0 at image 0, row 0, column 0, channel 0
     """
     check_image_batch(images)
     values = np.asarray(images)
@@ -125,6 +138,6 @@ def check_images(images: Any) -> None:
     if wrong.any():
         place = tuple(int(i) for i in np.argwhere(wrong)[0])
         raise ValueError(
-            f"images: expected pixels in [0, 1], got {values[place]} at [image {place[0]}, "
-            f"row {place[1]}, column {place[2]}, channel {place[3]}]"
+            f"images: expected pixels in [0, 1], got {values[place]} at image {place[0]}, "
+            f"row {place[1]}, column {place[2]}, channel {place[3]}"
         )

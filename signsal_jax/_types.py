@@ -1,10 +1,10 @@
 """Shared array types and the contract between a classifier and this library."""
 
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 AnyArray = Array | np.ndarray
 
@@ -21,6 +21,7 @@ Variables = Any
 """A pytree of arrays: whatever `apply_fn` takes as its first argument."""
 
 
+@runtime_checkable
 class ApplyFn(Protocol):
     """A classifier as a pure function: `apply_fn(variables, images) -> logits`.
 
@@ -30,3 +31,15 @@ class ApplyFn(Protocol):
     """
 
     def __call__(self, variables: Any, images: Any, /) -> Array: ...
+
+
+class ClassExtrema(NamedTuple):
+    """What the five maps need to know of an input Jacobian (see `class_extrema`)."""
+
+    logits: Logits
+    target: Int[Array, " b"]
+    gradient: Gradients
+    highest: Gradients | None = None
+    highest_class: Int[Array, "b h w c"] | None = None
+    lowest: Gradients | None = None
+    lowest_class: Int[Array, "b h w c"] | None = None

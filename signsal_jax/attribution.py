@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+import jax.numpy as jnp
+
 from signsal_jax import _checks
 from signsal_jax._types import ApplyFn, Images, Variables
 from signsal_jax.jacobian import class_extrema, target_gradient
@@ -70,6 +72,9 @@ def saliency_maps(
         extrema = class_extrema(
             apply_fn, variables, images, target=target, output=output, class_chunk=class_chunk
         )
+    # A classifier can swallow a NaN pixel (by a comparison, say): let the gradient carry it on.
+    finite = jnp.isfinite(jnp.asarray(images)).all((1, 2, 3), keepdims=True)
+    extrema = extrema._replace(gradient=jnp.where(finite, extrema.gradient, jnp.nan))
     return maps_from_extrema(
         extrema, methods=methods, channel=channel, normalize=normalize, ties=ties
     )

@@ -39,27 +39,18 @@ class DeletionCurve(NamedTuple):
     valid: Bool[Array, " b"]
 
 
-def _check_fractions(fractions: Any) -> np.ndarray:
-    values = np.asarray(fractions, np.float64)
-    if values.ndim != 1 or not len(values):
-        raise ValueError(f"fractions: expected a sequence of numbers, got shape {values.shape}")
-    if not ((values >= 0) & (values <= 1)).all():
-        raise ValueError(f"fractions: expected numbers in [0, 1], got {values.tolist()}")
-    return values
-
-
 def _fill_values(fill: Any, images: Array) -> Array:
     """The fill, broadcastable to the images."""
     if isinstance(fill, str):
         _checks.check_member("fill", fill, tuple(FILLS))
         fill = FILLS[fill]
     values = jnp.asarray(fill, images.dtype)
-    batch, height, width, channels = images.shape
-    accepted = ((), (channels,), (height, width, channels), images.shape)
+    accepted = ((), images.shape[3:], images.shape[1:], images.shape)
     if values.shape not in accepted:
         raise ValueError(
             "fill: expected 'black', 'white', a number, one value a channel "
-            f"[{channels}], or an image {list(images.shape[1:])}, got shape {values.shape}"
+            f"{list(images.shape[3:])}, or an image {list(images.shape[1:])}, got "
+            f"shape {values.shape}"
         )
     return values.reshape((1,) * (4 - values.ndim) + values.shape)
 
@@ -102,13 +93,11 @@ def deletion_masks(
     _checks.check_member("rule", rule, RULES)
     flat = maps.reshape(len(maps), -1)
     size = flat.shape[1]
-    counts = np.asarray([round(float(f) * size) for f in _check_fractions(fractions)])
+    counts = np.asarray([round(float(f) * size) for f in _checks.check_fractions(fractions)])
     if rule == "paper":
         descending = jnp.sort(flat, axis=1, descending=True)
         # At f = 1 the position is one past the end: the threshold is then below every value.
-        threshold = jnp.where(
-            counts < size, descending[:, np.minimum(counts, size - 1)], -jnp.inf
-        )
+        threshold = jnp.where(counts < size, descending[:, np.minimum(counts, size - 1)], -jnp.inf)
         masks = (flat > threshold.T[:, :, None]) & (flat != 0)
     else:
         order = jnp.argsort(flat, axis=1, stable=True, descending=True)
@@ -130,13 +119,19 @@ def delete(images: Images, mask: Bool[AnyArray, "b h w"], fill: Any = "black") -
       `[b, h, w, c]`.
 
     Raises:
-      ValueError: an unknown fill name or a fill of another shape.
+      TypeError, ValueError: images of the wrong rank or type, a mask of another size than the
+        images, an unknown fill name or a fill of another shape.
 
     >>> import jax.numpy as jnp, signsal_jax
     >>> mask = jnp.asarray([[[True, False]]])
     >>> signsal_jax.delete(jnp.full((1, 1, 2, 1), 0.5), mask, "white").ravel().tolist()
     [1.0, 0.5]
     """
+    _checks.check_image_batch(images)
+    if jnp.shape(mask) != images.shape[:3]:
+        raise ValueError(
+            f"mask: expected the images' shape {images.shape[:3]}, got {jnp.shape(mask)}"
+        )
     images = jnp.asarray(images)
     return jnp.where(jnp.asarray(mask)[..., None], _fill_values(fill, images), images)
 
@@ -279,10 +274,9 @@ def evaluate_deletion(
 
     results = {}
     for fill, name in curves:
-        agreement, valid = _curve(
-            apply_fn, variables, images, masks[name], fills[fill], predicted
-        )
+        agreement, valid = _curve(apply_fn, variables, images, masks[name], fills[fill], predicted)
         valid &= untouched_valid & ~jnp.isnan(maps[name]).any((1, 2))
-        deleted = masks[name].mean((2, 3), dtype=images.dtype).T
+        # Not in the images' own precision: bfloat16 cannot count past 256.
+        deleted = masks[name].mean((2, 3), dtype=jnp.promote_types(images.dtype, jnp.float32)).T
         results[fill, name] = DeletionCurve(agreement, deleted, valid)
     return results

@@ -1,7 +1,7 @@
 """The signed input Jacobian, whole or streamed over classes, from one forward pass."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,15 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from signsal_jax import _checks
-from signsal_jax._types import ApplyFn, ClassGradients, Gradients, Images, Logits, Variables
+from signsal_jax._types import (
+    ApplyFn,
+    ClassExtrema,
+    ClassGradients,
+    Gradients,
+    Images,
+    Logits,
+    Variables,
+)
 
 OUTPUTS = ("logits", "log_softmax", "softmax")
 _OUTPUT_FNS = {
@@ -23,18 +31,6 @@ _OUTPUT_FNS = {
 _MAX_UNROLL = 16
 
 Pullback = Callable[[Float[Array, "b k"]], Gradients]
-
-
-class ClassExtrema(NamedTuple):
-    """What the five maps need to know of an input Jacobian (see `class_extrema`)."""
-
-    logits: Logits
-    target: Int[Array, " b"]
-    gradient: Gradients
-    highest: Gradients | None = None
-    highest_class: Int[Array, "b h w c"] | None = None
-    lowest: Gradients | None = None
-    lowest_class: Int[Array, "b h w c"] | None = None
 
 
 def linearize(
@@ -131,8 +127,7 @@ def signed_jacobian(
     batch, num_classes = logits.shape
     if classes is None:
         classes = jnp.arange(num_classes)
-    _checks.check_indices("classes", classes, num_classes)
-    classes = jnp.asarray(classes)
+    classes = jnp.asarray(_checks.check_indices("classes", classes, num_classes))
     if classes.ndim == 1:
         classes = jnp.broadcast_to(classes, (batch, *classes.shape))
     if classes.ndim != 2 or classes.shape[0] != batch or classes.shape[1] == 0:
@@ -156,10 +151,11 @@ def resolve_target(logits: Logits, target: Any) -> Int[Array, " b"]:
     if isinstance(target, str):
         _checks.check_member("target", target, ("predicted",))
         return jnp.argmax(logits, axis=1).astype(jnp.int32)
-    _checks.check_indices("target", target, num_classes)
-    shape = jnp.shape(target)
-    if shape not in ((), (batch,)):
-        raise ValueError(f"target: expected 'predicted', an index or shape [{batch}], got {shape}")
+    target = _checks.check_indices("target", target, num_classes)
+    if target.shape not in ((), (batch,)):
+        raise ValueError(
+            f"target: expected 'predicted', an index or shape [{batch}], got {target.shape}"
+        )
     return jnp.broadcast_to(jnp.asarray(target, jnp.int32), (batch,))
 
 

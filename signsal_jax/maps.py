@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from signsal_jax import _checks
-from signsal_jax._types import Gradients, Logits
-from signsal_jax.jacobian import ClassExtrema
+from signsal_jax._types import ClassExtrema, Gradients, Logits
 
 METHODS = ("vanilla", "positive", "negative", "active", "inactive")
 COMPARATIVE_METHODS = ("active", "inactive")
@@ -27,8 +27,9 @@ class Saliency(NamedTuple):
       target: the class explained, `[b]`.
       maps: per method `[b, h, w]`, or `[b, h, w, c]` with `channel="none"`.
       empty: per method `[b]`: the map is constant (usually all zeros: nothing was kept).
-      valid: `[b]`: the target is a class, and logits and gradients are finite. The maps of an
-        image that is not valid are NaN throughout, so that no average takes them for zeros.
+      valid: `[b]`: the target is a class, no logit is NaN, and pixels and gradients are finite.
+        The maps of an image that is not valid are NaN throughout, so that no average takes them
+        for zeros.
       margin: for active and inactive, `[b, h, w]`: how far the target's gradient lies above
         (active) or below (inactive) the runner-up's, in the channel where that is most;
         positive exactly where a channel is strictly active (inactive).
@@ -120,10 +121,15 @@ def reduce_channels(kept: Gradients, channel: str = "max") -> Map:
         return jnp.abs(kept).max(-1)
     if channel == "sum":
         return jnp.abs(kept).sum(-1)
-    # The root of zero has an infinite derivative: keep it away from the empty pixels, so that
-    # a map inside a loss has the gradient 0 there and not NaN.
-    squares = jnp.square(kept).sum(-1)
-    return jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
+    # The norm is taken of multiples of the largest channel, since squares of gradients underflow
+    # early; it does not depend on that unit, nor does its derivative. The root of zero has an
+    # infinite derivative: keep it away from the empty pixels, so that a map inside a loss has
+    # the gradient 0 there and not NaN.
+    unit = jax.lax.stop_gradient(jnp.abs(kept).max(-1))
+    nothing = unit == 0
+    unit = jnp.where(nothing, 1, unit)
+    squares = jnp.square(kept / unit[..., None]).sum(-1)
+    return jnp.where(nothing, 0, unit * jnp.sqrt(jnp.where(nothing, 1, squares)))
 
 
 def normalize_maps(maps: Map) -> tuple[Map, Bool[Array, " b"]]:
@@ -145,7 +151,8 @@ def normalize_maps(maps: Map) -> tuple[Map, Bool[Array, " b"]]:
     """
     axes = tuple(range(1, maps.ndim))
     low, high = maps.min(axes, keepdims=True), maps.max(axes, keepdims=True)
-    constant = low == high
+    # Not low == high: of denormal numbers the difference can be zero where they are not equal.
+    constant = high - low == 0
     if maps.ndim == 4:
         low, high = jnp.zeros_like(low), jnp.abs(maps).max(axes, keepdims=True)
     scaled = (maps - low) / jnp.where(constant, 1, high - low)
@@ -166,7 +173,7 @@ def runner_up(
       where that channel is strictly active (inactive); and the class index `[b, h, w]`.
 
     Raises:
-      ValueError: a method other than active and inactive.
+      ValueError: a method other than active and inactive; extrema of the target alone.
 
     >>> import jax.numpy as jnp, signsal_jax
     >>> def apply_fn(variables, images):
@@ -178,12 +185,20 @@ def runner_up(
     """
     _checks.check_member("method", method, COMPARATIVE_METHODS)
     if method == "active":
-        margin, rival = extrema.gradient - extrema.highest, extrema.highest_class
+        rival, rival_class = extrema.highest, extrema.highest_class
     else:
-        margin, rival = extrema.lowest - extrema.gradient, extrema.lowest_class
+        rival, rival_class = extrema.lowest, extrema.lowest_class
+    if rival is None or rival_class is None:
+        raise ValueError(
+            f"extrema: expected those of all classes for {method}, got only a target's"
+        )
+    margin = extrema.gradient - rival if method == "active" else rival - extrema.gradient
     best = margin.argmax(-1, keepdims=True)
-    pick = lambda values: jnp.take_along_axis(values, best, axis=-1)[..., 0]
-    return pick(margin), pick(rival)
+
+    def pick(values: Array) -> Array:
+        return jnp.take_along_axis(values, best, axis=-1)[..., 0]
+
+    return pick(margin), pick(rival_class)
 
 
 def maps_from_extrema(
@@ -221,11 +236,14 @@ def maps_from_extrema(
     """
     methods = _checks.check_methods(methods, METHODS)
     gradient, target, logits = extrema.gradient, extrema.target, extrema.logits
-    comparative = [method for method in methods if method in COMPARATIVE_METHODS]
+    ranked = {
+        method: runner_up(method, extrema) for method in methods if method in COMPARATIVE_METHODS
+    }
 
     finite = jnp.isfinite(gradient)
-    for rivals in (extrema.highest, extrema.lowest) if comparative else ():
-        finite &= jnp.isfinite(rivals)
+    for rivals in (extrema.highest, extrema.lowest):
+        if rivals is not None:
+            finite &= jnp.isfinite(rivals)
     valid = finite.all((1, 2, 3)) & ~jnp.isnan(logits).any(1)
     valid &= (target >= 0) & (target < logits.shape[1])
 
@@ -237,7 +255,6 @@ def maps_from_extrema(
         image_valid = valid.reshape(-1, *[1] * (raw.ndim - 1))
         maps[method] = jnp.where(image_valid, scaled if normalize else raw, jnp.nan)
         empty[method] = constant & valid
-    ranked = {method: runner_up(method, extrema) for method in comparative}
     return Saliency(
         logits=logits,
         target=target,

@@ -9,6 +9,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float
 
+from signsal_jax import _checks
 from signsal_jax._types import AnyArray
 
 
@@ -21,7 +22,7 @@ class Interval(NamedTuple):
 
 
 def fidelity(
-    agreement: Bool[AnyArray, "b *f"], mask: Bool[AnyArray, " b"] | None = None
+    agreement: Bool[AnyArray, " b *f"], mask: Bool[AnyArray, " b"] | None = None
 ) -> Float[Array, "*f"]:
     """The share of images whose predicted class is still that of the untouched image.
 
@@ -42,11 +43,10 @@ def fidelity(
     [1.0, 0.5]
     """
     agreement = jnp.asarray(agreement)
-    if mask is None:
-        mask = jnp.ones(agreement.shape[:1], bool)
+    mask = jnp.ones(agreement.shape[:1], bool) if mask is None else jnp.asarray(mask)
     if mask.shape != agreement.shape[:1]:
         raise ValueError(f"mask: expected shape {agreement.shape[:1]}, got {mask.shape}")
-    mask = jnp.asarray(mask).reshape(-1, *[1] * (agreement.ndim - 1))
+    mask = mask.reshape(-1, *[1] * (agreement.ndim - 1))
     return jnp.where(mask, agreement, False).sum(0) / mask.sum()
 
 
@@ -62,7 +62,8 @@ def auc(curve: Any, fractions: Sequence[float] | np.ndarray) -> Float[Array, "..
       fractions (0 to 0.9) a curve that never falls has the area 0.9.
 
     Raises:
-      ValueError: fractions not increasing, or not as many as the curve has points.
+      TypeError, ValueError: fractions outside [0, 1], not increasing, or not as many as the
+        curve has points.
 
     Reference: arXiv 2309.12913, AUC of the deletion curves.
 
@@ -70,9 +71,9 @@ def auc(curve: Any, fractions: Sequence[float] | np.ndarray) -> Float[Array, "..
     >>> round(float(signsal_jax.auc([1.0, 0.5, 0.5], [0.0, 0.5, 0.9])), 4)
     0.575
     """
-    curve, fractions = jnp.asarray(curve), np.asarray(fractions, np.float64)
+    curve, fractions = jnp.asarray(curve), _checks.check_fractions(fractions)
     curve = curve.astype(jnp.result_type(curve.dtype, jnp.float32))
-    if fractions.ndim != 1 or len(fractions) < 2 or (np.diff(fractions) <= 0).any():
+    if len(fractions) < 2 or (np.diff(fractions) <= 0).any():
         raise ValueError(f"fractions: expected at least two, increasing; got {fractions}")
     if curve.shape[-1] != len(fractions):
         raise ValueError(
@@ -164,12 +165,8 @@ def paired_difference(
     """
     first, second = jnp.asarray(first), jnp.asarray(second)
     if first.shape != second.shape:
-        raise ValueError(
-            f"second: expected the shape of first, {first.shape}, got {second.shape}"
-        )
+        raise ValueError(f"second: expected the shape of first, {first.shape}, got {second.shape}")
     # Agreements are booleans, which do not subtract.
     dtype = jnp.result_type(first.dtype, second.dtype, jnp.float32)
     difference = first.astype(dtype) - second.astype(dtype)
-    return bootstrap_interval(
-        key, difference, confidence=confidence, num_resamples=num_resamples
-    )
+    return bootstrap_interval(key, difference, confidence=confidence, num_resamples=num_resamples)

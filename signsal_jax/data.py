@@ -1,5 +1,6 @@
 """Image classification data by name: bundled digits, or any TFDS set read without TensorFlow."""
 
+import contextlib
 import dataclasses
 import importlib
 import logging
@@ -62,7 +63,8 @@ class NotPreparedError(FileNotFoundError):
 
 # The size that the paper uses for a set whose images come in many sizes.
 _IMAGE_SIZES = {"imagenette": (224, 224)}
-_VALIDATION_AS_TEST = ("test", "validation")
+# Which of the two a set has, when the other is asked for.
+_TEST_SPLITS = ("test", "validation")
 MNIST5K = "mnist5k"
 
 
@@ -146,7 +148,8 @@ def load(
     """
     if name == MNIST5K:
         return _mnist5k(split, image_size)
-    return _tfds(name, split, Path(data_dir) if data_dir else default_data_dir(), image_size)
+    with _quiet_tfds():
+        return _tfds(name, split, Path(data_dir or default_data_dir()), image_size)
 
 
 def _mnist5k(split: str, image_size: tuple[int, int] | None) -> Dataset:
@@ -168,22 +171,28 @@ def _mnist5k(split: str, image_size: tuple[int, int] | None) -> Dataset:
     )
 
 
+@contextlib.contextmanager
+def _quiet_tfds() -> Iterator[None]:
+    """TFDS warns at every look at an absent folder, and recommends OpenCV; PIL will do."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def _builder(name: str, data_dir: Path) -> Any:
     tfds = extra("tensorflow_datasets", "data")
-    # TFDS logs a warning per look at an absent folder; what is missing is said once, below.
-    absl_logger = logging.getLogger("absl")
-    level = absl_logger.level
-    absl_logger.setLevel(logging.ERROR)
     try:
         builder = tfds.builder(name, data_dir=str(data_dir))
     except tfds.core.registered.DatasetNotFoundError as error:
-        known = ", ".join((MNIST5K, "cifar10", "imagenette"))
         raise ValueError(
-            f"data set: {name!r} is neither one of {known} nor a TFDS name, and {data_dir} holds "
-            "no prepared set of that name; TFDS's names: https://www.tensorflow.org/datasets"
+            f"data set: expected {MNIST5K}, cifar10, imagenette or another TFDS name (they are "
+            f"listed by  python -c 'import tensorflow_datasets as t; print(t.list_builders())'), "
+            f"got {name!r}, and {data_dir} holds no prepared set of that name"
         ) from error
-    finally:
-        absl_logger.setLevel(level)
     if not builder.is_prepared():
         raise NotPreparedError(
             f"data set {name}: not prepared in {data_dir} (looked for {builder.data_path}). "
@@ -193,13 +202,23 @@ def _builder(name: str, data_dir: Path) -> Any:
     return builder
 
 
-def _tfds(
-    name: str, split: str, data_dir: Path, image_size: tuple[int, int] | None
-) -> Dataset:
+def prepare(name: str, data_dir: Path) -> None:
+    """Downloads and prepares a TFDS set in array_record, the format with random access.
+
+    Raises:
+      ImportError: TensorFlow is not installed (extra `prepare`).
+    """
+    extra("tensorflow", "prepare")
+    tfds = extra("tensorflow_datasets", "prepare")
+    builder = tfds.builder(name, data_dir=str(data_dir), file_format="array_record")
+    builder.download_and_prepare()
+
+
+def _tfds(name: str, split: str, data_dir: Path, image_size: tuple[int, int] | None) -> Dataset:
     builder = _builder(name, data_dir)
     features, splits = builder.info.features, builder.info.splits
-    if split in _VALIDATION_AS_TEST and split not in splits:
-        split = next((other for other in _VALIDATION_AS_TEST if other in splits), split)
+    if split in _TEST_SPLITS and split not in splits:
+        split = next((other for other in _TEST_SPLITS if other in splits), split)
     if split not in splits:
         raise ValueError(f"split: {name} has {', '.join(splits)}; got {split!r}")
     if not {"image", "label"} <= set(features):
@@ -213,23 +232,15 @@ def _tfds(
             f"data set {name}: its images come in many sizes: give one with --image-size H W"
         )
     shape = (*size, shape[2])
-    absl_logger = logging.getLogger("absl")
-    level = absl_logger.level
-    absl_logger.setLevel(logging.ERROR)  # TFDS recommends OpenCV once a process; PIL will do.
-    try:
-        decoded = _Decoded(builder.as_data_source(split=split), shape)
-        decoded[0]
-    finally:
-        absl_logger.setLevel(level)
     note = Path(builder.data_path) / "NOTE.txt"
     return Dataset(
-        name=f"{builder.info.full_name}".replace("/", ":", 1)
-        if builder.info.full_name.count("/") == 1
-        else ":".join(builder.info.full_name.rsplit("/", 1)),
+        name=f"{builder.info.full_name.rpartition('/')[0]}:{builder.info.version}",
         split=split,
         class_names=tuple(features["label"].names),
         image_shape=shape,
-        source=_cached(decoded, shape, f"reading {name} {split}"),
+        source=_cached(
+            _Decoded(builder.as_data_source(split=split), shape), shape, f"reading {name} {split}"
+        ),
         note=note.read_text().strip() if note.exists() else "",
     )
 

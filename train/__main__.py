@@ -1,6 +1,6 @@
 """Trains a network from the command line.
 
-    python -m train --dataset cifar10 --model cnn --out runs/cifar10-cnn
+python -m train --dataset cifar10 --model cnn --out runs/cifar10-cnn
 """
 
 import sys

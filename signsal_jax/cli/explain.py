@@ -1,0 +1,128 @@
+"""`signsal explain`: the five maps of pictures."""
+
+import dataclasses
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+import tyro
+from tqdm import tqdm
+
+from signsal_jax import _files, report
+from signsal_jax.attribution import saliency_maps
+from signsal_jax.cli._network import network, provenance
+from signsal_jax.evaluation import Example
+from signsal_jax.images import read_image
+from signsal_jax.maps import METHODS, Saliency
+from signsal_jax.models import Model
+from signsal_jax.models.pretrained import PACKAGED
+
+_TOP = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Explain:
+    """Five signed saliency maps of pictures: a figure and the arrays of each, and results.json."""
+
+    images: tyro.conf.Positional[tuple[Path, ...]]
+    """The pictures, in any format that Pillow reads."""
+    run: Path | None = None
+    """A training run's folder."""
+    model: Literal[PACKAGED] | None = None  # pyright: ignore[reportInvalidTypeForm]
+    """A network with packaged weights (default, without --run: cnn-cifar10)."""
+    target: int | None = None
+    """The class index to explain (default: the predicted class)."""
+    out: Path = Path("explanations")
+    """The folder to write to."""
+
+    def run_command(self) -> int:
+        """Explains every picture that can be read; one that cannot costs none of the others."""
+        if not self.images:
+            raise ValueError("IMAGE: expected at least one picture, got none")
+        name = self.model or (None if self.run else PACKAGED[0])
+        model, source = network(self.run, name)
+        classes = len(model.class_names)
+        if self.target is not None and not 0 <= self.target < classes:
+            raise ValueError(
+                f"--target: expected a class index in [0, {classes - 1}], got {self.target}"
+            )
+        step = jax.jit(_step(model, self.target))
+        stems = Counter(path.stem for path in self.images)
+        results, failures = [], []
+        for number, path in enumerate(tqdm(self.images, "explaining", unit="image", delay=2)):
+            # Pictures of one name from several folders must not overwrite each other.
+            stem = path.stem if stems[path.stem] == 1 else f"{path.stem}-{number}"
+            try:
+                results.append(self._explain(model, step, path, stem))
+            except (OSError, ValueError) as error:
+                failures.append(error)
+                continue
+            found = results[-1]["top"][0]
+            tqdm.write(f"{path}: {found['class']} ({found['probability']:.3f})")
+        if results:
+            head = provenance(self, source)
+            _files.write_json(self.out / "results.json", {**head, "images": results})
+            print(f"Figures, maps and results.json: {self.out}/")
+        for failure in failures:
+            print(f"signsal: {failure}", file=sys.stderr)
+        return 1 if failures else 0
+
+    def _explain(self, model: Model, step: Any, path: Path, stem: str) -> dict[str, Any]:
+        image = read_image(path, model.input_shape)
+        saliency = jax.device_get(step(model.variables, image[None]))
+        if not saliency.valid[0]:
+            raise ValueError(f"image {path}: expected finite logits and gradients, got NaN")
+        maps = {method: saliency.maps[method][0] for method in METHODS}
+        title = model.class_names[saliency.target[0]]
+        figure = report.maps_figure([Example(image, title, maps)], self.out / f"{stem}.png")
+        arrays = _files.write_atomically(
+            self.out / f"{stem}.npz", lambda file: np.savez_compressed(file, **maps)
+        )
+        return {
+            "image": str(path),
+            "sha256": _files.sha256(path),
+            "figure": figure.name,
+            "maps": arrays.name,
+            **_description(model, saliency),
+        }
+
+
+def _step(model: Model, target: int | None) -> Any:
+    def step(variables: Any, images: Any) -> Saliency:
+        return saliency_maps(
+            model.apply_fn, variables, images, target="predicted" if target is None else target
+        )
+
+    return step
+
+
+def _description(model: Model, saliency: Saliency) -> dict[str, Any]:
+    """One image's figures for results.json: top classes, which maps are empty, who competes."""
+    logits, target = np.asarray(saliency.logits[0], np.float64), int(saliency.target[0])
+    exponentials = np.exp(logits - logits.max())
+    probabilities = exponentials / exponentials.sum()
+    competitors = {
+        method: Counter(
+            model.class_names[index]
+            for index in saliency.runner_up[method][0][saliency.margin[method][0] > 0]
+        ).most_common(_TOP)
+        for method in saliency.runner_up
+    }
+    return {
+        "target": target,
+        "target_class": model.class_names[target],
+        "top": [
+            {
+                "class": model.class_names[index],
+                "logit": float(logits[index]),
+                "probability": float(probabilities[index]),
+            }
+            for index in np.argsort(-logits)[:_TOP].tolist()
+        ],
+        "logits": logits.tolist(),
+        "empty_maps": [method for method in METHODS if saliency.empty[method][0]],
+        "runner_up_pixels": {method: dict(counts) for method, counts in competitors.items()},
+    }

@@ -1,0 +1,45 @@
+"""Photos from files, cropped and scaled as a network expects them."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+
+def read_image(path: str | os.PathLike, shape: tuple[int, int, int]) -> Float[np.ndarray, "h w c"]:
+    """Reads a picture, crops its center to the shape's proportions and scales it.
+
+    Args:
+      path: a file in any format that Pillow reads; turned upright by its EXIF orientation.
+      shape: (height, width, channels) of the result; 1 channel for grayscale, 3 for colour.
+
+    Returns:
+      float32 `[h, w, c]` in [0, 1].
+
+    Raises:
+      FileNotFoundError: no such file.
+      ValueError: not an image, or a corrupt or truncated one.
+
+    >>> import tempfile, pathlib
+    >>> from PIL import Image
+    >>> from signsal_jax.images import read_image
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder) / "red.png"
+    ...     Image.new("RGB", (40, 20), "red").save(path)
+    ...     image = read_image(path, (8, 8, 3))
+    >>> image.shape, image[0, 0].tolist()
+    ((8, 8, 3), [1.0, 0.0, 0.0])
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"image {path}: expected a picture, found no such file")
+    height, width, channels = shape
+    try:
+        with Image.open(path) as opened:
+            picture = ImageOps.exif_transpose(opened).convert("L" if channels == 1 else "RGB")
+            picture = ImageOps.fit(picture, (width, height), Image.Resampling.BILINEAR)
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"image {path}: expected a readable picture, got: {error}") from error
+    return np.asarray(picture, np.float32).reshape(shape) / 255

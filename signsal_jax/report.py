@@ -1,0 +1,125 @@
+"""Results to files: the paper's figures, tables in Markdown and CSV."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from signsal_jax import _files
+from signsal_jax.evaluation import Example
+from signsal_jax.maps import METHODS
+
+# One colour a map, the same in both panels.
+_COLORS = {
+    "vanilla": "#555555",
+    "positive": "#d1495b",
+    "active": "#edae49",
+    "negative": "#00798c",
+    "inactive": "#30638e",
+}
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    return _files.write_atomically(
+        path, lambda temporary: figure.savefig(temporary, dpi=150, bbox_inches="tight")
+    )
+
+
+def maps_figure(examples: Sequence[Example], path: Path) -> Path:
+    """The paper's figure: one row an image; columns image and the five maps ("hot" colours)."""
+    columns = ("image", *METHODS)
+    figure = Figure(figsize=(1.5 * len(columns), 1.55 * len(examples) + 0.3))
+    axes = figure.subplots(len(examples), len(columns), squeeze=False)
+    for row, example in zip(axes, examples, strict=True):
+        image = example.image[..., 0] if example.image.shape[2] == 1 else example.image
+        row[0].imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        row[0].set_ylabel(example.title, fontsize=8)
+        for axis, method in zip(row[1:], METHODS, strict=True):
+            axis.imshow(example.maps[method], cmap="hot", vmin=0, vmax=1, interpolation="nearest")
+        for axis in row:
+            axis.set(xticks=[], yticks=[])
+    for axis, column in zip(axes[0], columns, strict=True):
+        axis.set_title(column, fontsize=9)
+    figure.subplots_adjust(wspace=0.05, hspace=0.05)
+    return _save(figure, path)
+
+
+def curves_figure(summary: dict[str, Any], path: Path, title: str = "") -> Path:
+    """Fidelity over deleted pixels, one panel for black and one for white deletion."""
+    fills = list(dict.fromkeys(curve["fill"] for curve in summary["curves"]))
+    figure = Figure(figsize=(4.6 * len(fills), 3.6))
+    axes = figure.subplots(1, len(fills), sharey=True, squeeze=False)[0]
+    percent = 100 * np.asarray(summary["fractions"])
+    for axis, fill in zip(axes, fills, strict=True):
+        for curve in summary["curves"]:
+            if curve["fill"] == fill:
+                label = f"{curve['map']} (AUC {curve['auc']['mean']:.3f})"
+                color = _COLORS[curve["map"]]
+                axis.plot(percent, curve["fidelity"], "o-", ms=3, color=color, label=label)
+        axis.set(title=f"{fill} deletion", xlabel="pixels deleted [%]", ylim=(0, 1.02))
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=8)
+    axes[0].set_ylabel("fidelity")
+    if title:
+        figure.suptitle(title, fontsize=10)
+    figure.tight_layout()
+    return _save(figure, path)
+
+
+_HEADER = ("deletion", "map", "AUC", "95 % interval", "AUC - vanilla", "95 % interval", "deleted")
+
+
+def _range(bounds: dict[str, float]) -> str:
+    return f"{bounds['low']:.4f} to {bounds['high']:.4f}"
+
+
+def table_rows(summary: dict[str, Any]) -> list[tuple[str, ...]]:
+    """The AUC table: one row a curve; "deleted" is the share really deleted at the last fraction."""
+    rows = []
+    for curve in summary["curves"]:
+        against = curve["auc_minus_vanilla"]
+        itself = curve["map"] == "vanilla"
+        rows.append(
+            (
+                curve["fill"],
+                curve["map"],
+                f"{curve['auc']['mean']:.4f}",
+                _range(curve["auc"]),
+                "" if itself else f"{against['mean']:+.4f}",
+                "" if itself else _range(against),
+                f"{curve['deleted'][-1]:.3f}",
+            )
+        )
+    return rows
+
+
+def markdown_table(summary: dict[str, Any]) -> str:
+    """The AUC table in Markdown."""
+    lines = [_HEADER, ("---",) * len(_HEADER), *table_rows(summary)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def csv_table(summary: dict[str, Any]) -> str:
+    """The AUC table as CSV, in full precision, one figure a column."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    bounds = ("mean", "low", "high")
+    writer.writerow(
+        ["fill", "map"]
+        + [f"auc_{bound}" for bound in bounds]
+        + [f"auc_minus_vanilla_{bound}" for bound in bounds]
+        + [f"fidelity_{fraction:g}" for fraction in summary["fractions"]]
+        + [f"deleted_{fraction:g}" for fraction in summary["fractions"]]
+    )
+    for curve in summary["curves"]:
+        writer.writerow(
+            [curve["fill"], curve["map"]]
+            + [curve[name][bound] for name in ("auc", "auc_minus_vanilla") for bound in bounds]
+            + curve["fidelity"]
+            + curve["deleted"]
+        )
+    return text.getvalue()

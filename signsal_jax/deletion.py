@@ -97,12 +97,14 @@ def deletion_masks(
     if rule == "paper":
         descending = jnp.sort(flat, axis=1, descending=True)
         # At f = 1 the position is one past the end: the threshold is then below every value.
-        threshold = jnp.where(counts < size, descending[:, np.minimum(counts, size - 1)], -jnp.inf)
-        masks = (flat > threshold.T[:, :, None]) & (flat != 0)
+        threshold = jnp.where(
+            counts[None] < size, descending[:, np.minimum(counts, size - 1)], -jnp.inf
+        )
+        masks = (flat[None] > threshold.T[:, :, None]) & (flat[None] != 0)
     else:
         order = jnp.argsort(flat, axis=1, stable=True, descending=True)
         rank = jnp.argsort(order, axis=1)
-        masks = rank < counts[:, None, None]
+        masks = rank[None] < counts[:, None, None]
     return masks.reshape(len(counts), *maps.shape)
 
 

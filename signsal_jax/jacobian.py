@@ -33,6 +33,15 @@ _MAX_UNROLL = 16
 Pullback = Callable[[Float[Array, "b k"]], Gradients]
 
 
+def _varying_like(values: Array, like: Array) -> Array:
+    """Inside `jax.shard_map`, marks `values` as differing between devices wherever `like` does.
+
+    Constants do not, but cotangents and the carry of a scan must match what they meet.
+    """
+    axes = jax.typeof(like).manual_axis_type.varying - jax.typeof(values).manual_axis_type.varying
+    return jax.lax.pcast(values, tuple(axes), to="varying") if axes else values
+
+
 def linearize(
     apply_fn: ApplyFn,
     variables: Variables,
@@ -51,7 +60,7 @@ def linearize(
         return _OUTPUT_FNS[output](logits), logits
 
     _, pullback, logits = jax.vjp(scores, jnp.asarray(images), has_aux=True)
-    return logits, lambda cotangent: pullback(cotangent)[0]
+    return logits, lambda cotangent: pullback(_varying_like(cotangent, logits))[0]
 
 
 def class_gradients(
@@ -223,7 +232,7 @@ def class_extrema(
     # The j-th other class of an image is j below its target and j + 1 from there on, so the
     # target itself never takes part and no pullback is spent twice.
     others = jnp.arange(logits.shape[1] - 1, dtype=jnp.int32)[:, None]
-    others = jnp.where(others < target, others, others + 1)
+    others = others + (others >= target[None])
 
     def update(extrema: tuple, candidates: tuple[Array, Array]) -> tuple[tuple, None]:
         index, candidate = candidates
@@ -245,7 +254,7 @@ def class_extrema(
         return jax.lax.scan(update, extrema, candidates, unroll=len(classes) <= _MAX_UNROLL)
 
     infinity = jnp.full_like(gradient, jnp.inf)
-    no_class = jnp.full(gradient.shape, -1, jnp.int32)
+    no_class = _varying_like(jnp.full(gradient.shape, -1, jnp.int32), gradient)
     extrema = (-infinity, no_class, infinity, no_class)
     full, rest = _chunks(others, class_chunk)
     if len(full) == 1:

@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 bash scripts/setup.sh demo
 
-# The same run again is found finished; another version of the code trains afresh.
+# Always from scratch: a finished run would be found finished, and nothing would be seen.
 run="runs/demo"
 rm -rf "$run"
 .venv/bin/python -m train --dataset mnist5k --model cnn --epochs 12 --out "$run"

@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -18,6 +18,7 @@ from tqdm import tqdm
 _CACHE_LIMIT_BYTES = 2 * 2**30
 
 
+@runtime_checkable
 class Source(Protocol):
     """Random access to (uint8 image `[h, w, c]`, integer label)."""
 
@@ -225,13 +226,13 @@ def _tfds(name: str, split: str, data_dir: Path, image_size: tuple[int, int] | N
         raise ValueError(
             f"data set {name}: expected the features image and label, got {', '.join(features)}"
         )
-    shape = features["image"].shape
-    size = image_size or _IMAGE_SIZES.get(builder.name) or shape[:2]
-    if None in size:
+    *own_size, channels = features["image"].shape
+    height, width = image_size or _IMAGE_SIZES.get(builder.name) or own_size
+    if height is None or width is None:
         raise ValueError(
             f"data set {name}: its images come in many sizes: give one with --image-size H W"
         )
-    shape = (*size, shape[2])
+    shape = (height, width, channels)
     note = Path(builder.data_path) / "NOTE.txt"
     return Dataset(
         name=f"{builder.info.full_name.rpartition('/')[0]}:{builder.info.version}",

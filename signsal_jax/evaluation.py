@@ -105,7 +105,7 @@ def evaluate(
         )
 
     @jax.jit
-    def step(variables: Any, images: Array) -> tuple[Array, Array, dict, list]:
+    def step(variables: Any, images: Array) -> tuple[Array, Array, Any, list]:
         result = evaluation_step(model.apply_fn, variables, images, fractions=fractions, rule=rule)
         valid = result.saliency.valid
         for curve in result.curves.values():

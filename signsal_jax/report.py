@@ -78,7 +78,7 @@ def _range(bounds: dict[str, float]) -> str:
 
 
 def table_rows(summary: dict[str, Any]) -> list[tuple[str, ...]]:
-    """The AUC table: one row a curve; "deleted" is the share really deleted at the last fraction."""
+    """The AUC table, one row a curve; "deleted": the share really deleted at the last fraction."""
     rows = []
     for curve in summary["curves"]:
         against = curve["auc_minus_vanilla"]

@@ -35,7 +35,7 @@ def _described(config: TrainConfig, train_set: data.Dataset) -> dict[str, Any]:
 
 def _accuracy(eval_step: Any, state: steps.TrainState, batches: list[data.Batch]) -> float:
     sums = [eval_step(state, *batch) for batch in batches]
-    return float(sum(s.correct for s in sums) / sum(s.count for s in sums))
+    return float(sum(s.correct for s in sums) / sum(s.images for s in sums))
 
 
 def _variables(state: steps.TrainState) -> Any:
@@ -98,7 +98,10 @@ def train(config: TrainConfig) -> float:
             is_end = number % every == 0 or number == last
             if number % config.log_every == 0 or is_end:
                 total = jax.tree.map(lambda *parts: jnp.stack(parts).sum(), *sums)
-                loss, accuracy = float(total.loss / total.count), float(total.correct / total.count)
+                loss, accuracy = (
+                    float(total.loss / total.images),
+                    float(total.correct / total.images),
+                )
                 if not math.isfinite(loss):
                     raise FloatingPointError(
                         f"the loss is {loss} at step {number}: the last checkpoint in {config.out} "
@@ -109,7 +112,7 @@ def train(config: TrainConfig) -> float:
                     "epoch": round(number * config.batch_size / len(train_set), 4),
                     "train_loss": loss,
                     "train_accuracy": accuracy,
-                    "images_per_second": round(int(total.count) / (time.monotonic() - since), 1),
+                    "images_per_second": round(int(total.images) / (time.monotonic() - since), 1),
                 }
                 if is_end:
                     row["test_accuracy"] = _accuracy(eval_step, state, test_batches)

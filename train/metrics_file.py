@@ -7,7 +7,18 @@ from typing import Any
 
 from signsal_jax import _files
 
-FIELDS = ("step", "epoch", "train_loss", "train_accuracy", "test_accuracy", "images_per_second")
+FIELDS: tuple[str, ...] = (
+    "step",
+    "epoch",
+    "train_loss",
+    "train_accuracy",
+    "test_accuracy",
+    "images_per_second",
+)
+
+
+def _writer(file: Any) -> "csv.DictWriter[str]":
+    return csv.DictWriter(file, FIELDS, lineterminator="\n")
 
 
 class MetricsFile:
@@ -22,7 +33,7 @@ class MetricsFile:
                 complete = (row for row in csv.DictReader(file) if None not in row.values())
                 rows = [row for row in complete if int(row["step"]) <= step]
         text = io.StringIO()
-        writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
+        writer = _writer(text)
         writer.writeheader()
         writer.writerows(rows)
         _files.write_text(path, text.getvalue())
@@ -30,4 +41,4 @@ class MetricsFile:
     def write(self, **values: Any) -> None:
         """Appends one line; fields that are not given stay empty."""
         with self.path.open("a", newline="") as file:
-            csv.DictWriter(file, FIELDS, lineterminator="\n").writerow(values)
+            _writer(file).writerow(values)

@@ -22,9 +22,9 @@ class TrainState(NamedTuple):
       opt_state: the optimizer's.
     """
 
-    params: nnx.State
-    rest: nnx.State
-    opt_state: optax.OptState
+    params: Any
+    rest: Any
+    opt_state: Any
 
 
 class Sums(NamedTuple):
@@ -32,7 +32,7 @@ class Sums(NamedTuple):
 
     loss: Float[Array, ""]
     correct: Int[Array, ""]
-    count: Int[Array, ""]
+    images: Int[Array, ""]
 
 
 def init(model: nnx.Module, optimizer: optax.GradientTransformation) -> tuple[Any, TrainState]:
@@ -51,7 +51,7 @@ def _sums(logits: Array, labels: Array, mask: Array) -> Sums:
 def make_train_step(
     graph: Any, optimizer: optax.GradientTransformation
 ) -> Callable[[TrainState, Images, Int[Any, " b"]], tuple[TrainState, Sums]]:
-    """A jitted `step(state, images, labels) -> (state, sums)` by cross-entropy; donates the state."""
+    """A jitted `step(state, images, labels) -> (state, sums)`, by cross-entropy."""
 
     def loss_fn(params: Any, rest: Any, images: Array, labels: Array) -> tuple[Array, tuple]:
         model = nnx.merge(graph, params, rest)
@@ -67,6 +67,7 @@ def make_train_step(
         params = optax.apply_updates(state.params, updates)
         return TrainState(params, rest, opt_state), sums
 
+    # The old state's memory is reused for the new one.
     return jax.jit(train_step, donate_argnums=0)
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -78,7 +78,7 @@ class Evaluate:
 
 
 def _write_per_image(evaluation: Evaluation, path: Path) -> None:
-    arrays = {
+    arrays: dict[str, Any] = {
         "labels": evaluation.labels,
         "predicted": evaluation.predicted,
         "agreement": evaluation.agreement,

@@ -1,5 +1,6 @@
 """The paper's Basic CNN."""
 
+import itertools
 from collections.abc import Sequence
 
 import jax
@@ -44,9 +45,7 @@ class BasicCNN(nnx.Module):
     ):
         self.stem = Conv(in_features, 32, 7, strides=2, padding=3, rngs=rngs)
         widths = (32, *features)
-        self.blocks = nnx.List(
-            [Block(i, o, rngs=rngs) for i, o in zip(widths[:-1], widths[1:], strict=True)]
-        )
+        self.blocks = nnx.List([Block(i, o, rngs=rngs) for i, o in itertools.pairwise(widths)])
         self.classifier = Linear(widths[-1], num_classes, rngs=rngs)
 
     def __call__(self, images: Array) -> Array:

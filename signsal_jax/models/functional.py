@@ -5,10 +5,10 @@ from typing import Any
 from flax import nnx
 from jax import Array
 
-from signsal_jax._types import ApplyFn
+from signsal_jax._types import ApplyFn, Variables
 
 
-def from_nnx(model: nnx.Module) -> tuple[ApplyFn, nnx.State]:
+def from_nnx(model: nnx.Module) -> tuple[ApplyFn, Variables]:
     """A Flax NNX classifier as a pure `apply_fn` and its variables, in inference mode.
 
     Args:

@@ -84,7 +84,7 @@ def manager(run: Path, *, read_only: bool = False) -> Iterator[ocp.CheckpointMan
 
 def save(opened: ocp.CheckpointManager, step: int, state: Any) -> None:
     """Saves a pytree of arrays as the checkpoint of `step`; it appears once it is whole."""
-    opened.save(step, args=ocp.args.StandardSave(state))
+    opened.save(step, args=ocp.args.PyTreeSave(state))
 
 
 def restore(opened: ocp.CheckpointManager, like: Any) -> tuple[int, Any] | None:

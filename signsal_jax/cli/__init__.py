@@ -9,13 +9,13 @@ from signsal_jax.cli.evaluate import Evaluate
 from signsal_jax.cli.explain import Explain
 from signsal_jax.cli.prepare import Prepare
 
-_COMMANDS = {"explain": Explain, "evaluate": Evaluate, "prepare": Prepare}
+COMMANDS = {"explain": Explain, "evaluate": Evaluate, "prepare": Prepare}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The entry point: a user's mistake ends in one line on stderr and exit status 1."""
     command = tyro.extras.subcommand_cli_from_dict(
-        _COMMANDS, prog="signsal", description=__doc__, args=arguments
+        COMMANDS, prog="signsal", description=__doc__, args=arguments
     )
     try:
         return command.run_command()

@@ -1,0 +1,73 @@
+"""The README stays true: its code runs, its commands parse, its figures are the recorded ones."""
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import tyro
+
+from signsal_jax import cli
+from train.config import TrainConfig
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def commands() -> list[list[str]]:
+    lines = [line for block in blocks("bash") for line in block.splitlines() if line.strip()]
+    return [shlex.split(line) for line in lines]
+
+
+def reproduce_paper():
+    path = ROOT / "scripts" / "reproduce_paper.py"
+    spec = importlib.util.spec_from_file_location("reproduce_paper", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python_blocks_run(code, capsys):
+    exec(compile(code, "README.md", "exec"), {})
+    if "print(" in code:
+        assert capsys.readouterr().out == "(2, 4) (2, 4, 8, 8, 3)\n" * 3
+
+
+def test_every_command_is_known_and_parses():
+    """Each kind of command is run elsewhere in the suite; here the README's own arguments parse."""
+    assert len(commands()) >= 8
+    for words in commands():
+        match words:
+            case ["bash", script]:
+                assert (ROOT / script).is_file()
+            case ["pip", "install", requirement]:
+                assert requirement == ".[data]"
+            case ["signsal", *arguments]:
+                tyro.extras.subcommand_cli_from_dict(cli.COMMANDS, args=arguments)
+            case ["python", "-m", "train", *arguments]:
+                tyro.cli(TrainConfig, args=arguments)
+            case ["python", "scripts/reproduce_paper.py", *arguments]:
+                tyro.cli(reproduce_paper().Reproduce, args=arguments)
+            case _:
+                pytest.fail(f"the README names a command that no test knows: {words}")
+
+
+def test_results_table_is_the_recorded_one():
+    found = re.search(r"<!-- results (\S+) -->\n(.*?)<!-- end -->", README, re.DOTALL)
+    assert found is not None
+    assert found[2].strip() == reproduce_paper().table(found[1]).strip()
+
+
+def test_figures_exist():
+    pictures = re.findall(r"!\[.*?\]\((.*?)\)", README)
+    assert pictures
+    for picture in pictures:
+        assert (ROOT / picture).is_file(), picture

@@ -1,0 +1,106 @@
+"""A labelled image set, and the batches made from it."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from PIL import Image
+
+from signsal_jax._extras import extra
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Random access to (uint8 image `[h, w, c]`, integer label)."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]: ...
+
+
+class Arrays:
+    """Images and labels in memory."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray):
+        self.images, self.labels = images, labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        return self.images[index], int(self.labels[index])
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """One split of a labelled image set; `source[i]` is (uint8 image, label).
+
+    Attributes:
+      name: with version, such as "cifar10:3.0.2".
+      split: such as "train" or "test".
+      class_names: the name of every label.
+      image_shape: (height, width, channels) of every image, after resizing.
+      source: random access to the images and labels.
+      note: what a figure made from this data must say, from the data set's own NOTE.txt.
+    """
+
+    name: str
+    split: str
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    source: Source
+    note: str = ""
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+
+class Batch(NamedTuple):
+    """Images in [0, 1], labels, and which rows are real (the last batch is padded)."""
+
+    images: Float[np.ndarray, "b h w c"]
+    labels: Int[np.ndarray, " b"]
+    mask: Bool[np.ndarray, " b"]
+
+
+def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A uint8 image `[h, w, c]` scaled to `size` (height, width), bilinear with antialiasing."""
+    if image.shape[:2] == size:
+        return image
+    picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+    resized = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    return np.asarray(resized).reshape(*size, image.shape[2])
+
+
+def to_float(images: np.ndarray) -> np.ndarray:
+    """uint8 pixels as float32 in [0, 1]."""
+    return images.astype(np.float32) / 255
+
+
+def batches(dataset: Dataset, batch_size: int) -> Iterator[Batch]:
+    """Every image once, in order; the last batch is padded with black images, mask false."""
+    count = len(dataset)
+    for start in range(0, count, batch_size):
+        rows = range(start, min(start + batch_size, count))
+        images = np.zeros((batch_size, *dataset.image_shape), np.uint8)
+        labels = np.zeros(batch_size, np.int32)
+        for place, row in enumerate(rows):
+            images[place], labels[place] = dataset.source[row]
+        yield Batch(to_float(images), labels, np.arange(batch_size) < len(rows))
+
+
+def training_batches(dataset: Dataset, batch_size: int, seed: int) -> Any:
+    """Endless shuffled batches as a grain `MapDataset`: `[step]` is a pure function of the seed.
+
+    Every image comes once an epoch, each epoch in another order; batches run on across the end
+    of an epoch, so none is smaller. Random access by step is what makes a resume exact.
+    """
+    grain = extra("grain", "data")
+
+    def stack(elements: list[tuple[np.ndarray, int]]) -> tuple[np.ndarray, np.ndarray]:
+        images, labels = zip(*elements, strict=True)
+        return to_float(np.stack(images)), np.asarray(labels, np.int32)
+
+    shuffled = grain.MapDataset.source(dataset.source).shuffle(seed=seed).repeat()
+    return shuffled.batch(batch_size, drop_remainder=True, batch_fn=stack)

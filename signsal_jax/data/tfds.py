@@ -1,0 +1,136 @@
+"""TFDS image classification sets, read by random access and without TensorFlow."""
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from signsal_jax._extras import extra
+from signsal_jax.data.dataset import Arrays, Dataset, Source, resize
+from signsal_jax.data.digits import MNIST5K
+
+# Sets small enough are decoded once and kept as bytes: decoding costs more than a small network.
+_CACHE_LIMIT_BYTES = 2 * 2**30
+# The size that the paper uses for a set whose images come in many sizes.
+_IMAGE_SIZES = {"imagenette": (224, 224)}
+# Which of the two a set has, when the other is asked for.
+_TEST_SPLITS = ("test", "validation")
+
+
+class NotPreparedError(FileNotFoundError):
+    """The data set is not on this machine; the message says how to get it."""
+
+
+class _Decoded:
+    """A TFDS random-access source, decoded and resized on access."""
+
+    def __init__(self, source: Any, shape: tuple[int, int, int]):
+        self.source, self.shape = source, shape
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        element = self.source[index]
+        return resize(element["image"], self.shape[:2]), int(element["label"])
+
+
+def default_data_dir() -> Path:
+    """TFDS's own default folder: $TFDS_DATA_DIR, else ~/tensorflow_datasets."""
+    return Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
+
+
+@contextlib.contextmanager
+def _quiet_tfds() -> Iterator[None]:
+    """TFDS warns at every look at an absent folder, and recommends OpenCV; PIL will do."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _builder(name: str, data_dir: Path) -> Any:
+    tfds = extra("tensorflow_datasets", "data")
+    try:
+        builder = tfds.builder(name, data_dir=str(data_dir))
+    except tfds.core.registered.DatasetNotFoundError as error:
+        raise ValueError(
+            f"data set: expected {MNIST5K}, cifar10, imagenette or another TFDS name (they are "
+            f"listed by  python -c 'import tensorflow_datasets as t; print(t.list_builders())'), "
+            f"got {name!r}, and {data_dir} holds no prepared set of that name"
+        ) from error
+    if not builder.is_prepared():
+        raise NotPreparedError(
+            f"data set {name}: not prepared in {data_dir} (looked for {builder.data_path}). "
+            f"Prepare it with  signsal prepare {name} --data-dir {data_dir}  (extra `prepare`), or "
+            "name another folder with --data-dir"
+        )
+    return builder
+
+
+def prepare(name: str, data_dir: Path) -> None:
+    """Downloads and prepares a TFDS set in array_record, the format with random access.
+
+    Raises:
+      ImportError: TensorFlow is not installed (extra `prepare`).
+    """
+    extra("tensorflow", "prepare")
+    tfds = extra("tensorflow_datasets", "prepare")
+    builder = tfds.builder(name, data_dir=str(data_dir), file_format="array_record")
+    builder.download_and_prepare()
+
+
+def load_tfds(name: str, split: str, data_dir: Path, image_size: tuple[int, int] | None) -> Dataset:
+    """A prepared set's split, see `data.load`."""
+    with _quiet_tfds():
+        return _load(name, split, data_dir, image_size)
+
+
+def _load(name: str, split: str, data_dir: Path, image_size: tuple[int, int] | None) -> Dataset:
+    builder = _builder(name, data_dir)
+    features, splits = builder.info.features, builder.info.splits
+    if split in _TEST_SPLITS and split not in splits:
+        split = next((other for other in _TEST_SPLITS if other in splits), split)
+    if split not in splits:
+        raise ValueError(f"split: {name} has {', '.join(splits)}; got {split!r}")
+    if not {"image", "label"} <= set(features):
+        raise ValueError(
+            f"data set {name}: expected the features image and label, got {', '.join(features)}"
+        )
+    *own_size, channels = features["image"].shape
+    height, width = image_size or _IMAGE_SIZES.get(builder.name) or own_size
+    if height is None or width is None:
+        raise ValueError(
+            f"data set {name}: its images come in many sizes: give one with --image-size H W"
+        )
+    shape = (height, width, channels)
+    note = Path(builder.data_path) / "NOTE.txt"
+    return Dataset(
+        name=f"{builder.info.full_name.rpartition('/')[0]}:{builder.info.version}",
+        split=split,
+        class_names=tuple(features["label"].names),
+        image_shape=shape,
+        source=_cached(
+            _Decoded(builder.as_data_source(split=split), shape), shape, f"reading {name} {split}"
+        ),
+        note=note.read_text().strip() if note.exists() else "",
+    )
+
+
+def _cached(source: Source, shape: tuple[int, int, int], title: str) -> Source:
+    if len(source) * int(np.prod(shape)) > _CACHE_LIMIT_BYTES:
+        return source
+    images = np.empty((len(source), *shape), np.uint8)
+    labels = np.empty(len(source), np.int32)
+    # delay: nothing is drawn for what takes less than two seconds.
+    for index in tqdm(range(len(source)), desc=title, unit="image", delay=2):
+        images[index], labels[index] = source[index]
+    return Arrays(images, labels)

@@ -7,6 +7,7 @@ import sys
 
 import tyro
 
+from signsal_jax._cache import enable_compilation_cache
 from signsal_jax.checkpoint import RunError
 from signsal_jax.data import NotPreparedError
 from train.config import TrainConfig
@@ -17,6 +18,7 @@ def main() -> int:
     """Parses the command line and trains; mistakes of the user end in one line, not a trace."""
     try:
         config = tyro.cli(TrainConfig, prog="python -m train")
+        enable_compilation_cache()
         accuracy = train(config)
     except (RunError, NotPreparedError, ValueError, ImportError, FloatingPointError, OSError) as e:
         print(f"train: {e}", file=sys.stderr)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import tyro
 
+from signsal_jax._cache import enable_compilation_cache
 from signsal_jax.cli.evaluate import Evaluate
 from signsal_jax.cli.explain import Explain
 from signsal_jax.cli.prepare import Prepare
@@ -17,6 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = tyro.extras.subcommand_cli_from_dict(
         COMMANDS, prog="signsal", description=__doc__, args=arguments
     )
+    enable_compilation_cache()
     try:
         return command.run_command()
     except (ValueError, OSError, ImportError) as error:

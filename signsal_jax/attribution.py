@@ -23,6 +23,7 @@ def saliency_maps(
     normalize: bool = True,
     ties: str = "strict",
     class_chunk: int | None = None,
+    precision: str | None = "highest",
 ) -> Saliency:
     """Vanilla, positive, negative, active and inactive saliency maps from one forward pass.
 
@@ -44,6 +45,7 @@ def saliency_maps(
         maps are in score units per unit of pixel value.
       ties: "strict" (the paper's: a tie with another class loses) or "non-strict".
       class_chunk: classes pulled back at a time, to bound memory; None for all at once.
+      precision: of float32 products, see `signed_jacobian`.
 
     Returns:
       `Saliency`: logits, target, and per method the maps `[b, h, w]`, whether each is empty, and
@@ -65,13 +67,11 @@ def saliency_maps(
     ([0], [[[0.0, 1.0]]])
     """
     methods = _checks.check_methods(methods, METHODS)
-    one_class = not set(methods) & set(COMPARATIVE_METHODS)
-    if one_class:
-        extrema = target_gradient(apply_fn, variables, images, target=target, output=output)
+    settings = {"target": target, "output": output, "precision": precision}
+    if set(methods) & set(COMPARATIVE_METHODS):
+        extrema = class_extrema(apply_fn, variables, images, class_chunk=class_chunk, **settings)
     else:
-        extrema = class_extrema(
-            apply_fn, variables, images, target=target, output=output, class_chunk=class_chunk
-        )
+        extrema = target_gradient(apply_fn, variables, images, **settings)
     # A classifier can swallow a NaN pixel (by a comparison, say): let the gradient carry it on.
     finite = jnp.isfinite(jnp.asarray(images)).all((1, 2, 3), keepdims=True)
     extrema = extrema._replace(gradient=jnp.where(finite, extrema.gradient, jnp.nan))

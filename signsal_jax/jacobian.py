@@ -48,6 +48,7 @@ def linearize(
     images: Images,
     *,
     output: str = "logits",
+    precision: str | None = "highest",
     min_classes: int = 1,
 ) -> tuple[Logits, Pullback]:
     """Runs the one forward pass: logits `[b, k]` and the pullback of the class scores."""
@@ -59,7 +60,9 @@ def linearize(
         _checks.check_logits(logits, images.shape[0], min_classes=min_classes)
         return _OUTPUT_FNS[output](logits), logits
 
-    _, pullback, logits = jax.vjp(scores, jnp.asarray(images), has_aux=True)
+    # The pullback's products inherit the precision that the forward pass was traced with.
+    with jax.default_matmul_precision(precision):
+        _, pullback, logits = jax.vjp(scores, jnp.asarray(images), has_aux=True)
     return logits, lambda cotangent: pullback(_varying_like(cotangent, logits))[0]
 
 
@@ -96,6 +99,7 @@ def signed_jacobian(
     *,
     classes: Any = None,
     class_chunk: int | None = None,
+    precision: str | None = "highest",
 ) -> tuple[Logits, ClassGradients]:
     """The signed gradient of every class score with respect to every pixel.
 
@@ -111,6 +115,10 @@ def signed_jacobian(
         known on the device gives a gradient of zeros.
       class_chunk: classes pulled back at a time, to bound memory; None for all at once. Any
         value gives the same numbers.
+      precision: of float32 products. The sign is the data here, and TPUs and recent GPUs round
+        float32 products to bfloat16 or TF32 unless told otherwise: "highest" tells them. Any
+        name that `jax.default_matmul_precision` takes; None keeps the setting around the call.
+        An operation of `apply_fn` with a precision of its own keeps it.
 
     Returns:
       Logits `[b, k]` and the Jacobian `[b, m, h, w, c]` (`m = k` without `classes`), in score
@@ -132,7 +140,7 @@ def signed_jacobian(
     [2.0, -1.0]
     """
     _checks.check_class_chunk(class_chunk)
-    logits, pullback = linearize(apply_fn, variables, images)
+    logits, pullback = linearize(apply_fn, variables, images, precision=precision)
     batch, num_classes = logits.shape
     if classes is None:
         classes = jnp.arange(num_classes)
@@ -175,9 +183,12 @@ def target_gradient(
     *,
     target: Any = "predicted",
     output: str = "logits",
+    precision: str | None = "highest",
 ) -> ClassExtrema:
     """The target's gradient alone, by one pullback; the extrema of the others are None."""
-    logits, pullback = linearize(apply_fn, variables, images, output=output, min_classes=2)
+    logits, pullback = linearize(
+        apply_fn, variables, images, output=output, precision=precision, min_classes=2
+    )
     target = resolve_target(logits, target)
     gradient = class_gradients(pullback, target[None], logits)[0]
     return ClassExtrema(logits, target, gradient)
@@ -191,6 +202,7 @@ def class_extrema(
     target: Any = "predicted",
     output: str = "logits",
     class_chunk: int | None = None,
+    precision: str | None = "highest",
 ) -> ClassExtrema:
     """The target's gradient and the highest and lowest gradient of all *other* classes.
 
@@ -204,6 +216,7 @@ def class_extrema(
       target: "predicted", one class index, or one index an image `[b]`.
       output: the score that is differentiated: "logits", "log_softmax" or "softmax".
       class_chunk: classes pulled back at a time; None for all at once.
+      precision: of float32 products, see `signed_jacobian`.
 
     Returns:
       `ClassExtrema`: logits `[b, k]`, target `[b]`, and per pixel and channel `[b, h, w, c]` the
@@ -226,7 +239,9 @@ def class_extrema(
     (1.0, 2)
     """
     _checks.check_class_chunk(class_chunk)
-    logits, pullback = linearize(apply_fn, variables, images, output=output, min_classes=2)
+    logits, pullback = linearize(
+        apply_fn, variables, images, output=output, precision=precision, min_classes=2
+    )
     target = resolve_target(logits, target)
     gradient = class_gradients(pullback, target[None], logits)[0]
     # The j-th other class of an image is j below its target and j + 1 from there on, so the

@@ -1,0 +1,29 @@
+"""One configuration for every test: eight simulated devices, strict shapes, no hidden warnings."""
+
+import os
+
+# Read when JAX starts its CPU backend, which importing alone does not do.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import jaxtyping
+import pytest
+
+jax.config.update("jax_num_cpu_devices", 8)
+# Broadcasting an array of lower rank is how a missing batch axis goes unnoticed.
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture
+def no_typecheck():
+    """Turns the shape annotations off, so that the library's own messages are what is tested."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def x64():
+    """Double precision, for numerical derivatives."""
+    with jax.enable_x64(True):
+        yield

@@ -1,0 +1,278 @@
+"""The signed Jacobian and the streamed extrema against `jacrev`, and how they compose."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec
+
+import signsal_jax
+from tests import toys
+
+# batch, height, width, channels, classes: gray and color, both orientations, a batch of one.
+SHAPES = [(3, 9, 6, 3, 2), (1, 6, 9, 1, 3), (2, 8, 7, 3, 10), (2, 5, 6, 1, 1000)]
+FUNCTIONS = [signsal_jax.signed_jacobian, signsal_jax.class_extrema]
+
+
+def setup_cnn(shape):
+    *image_shape, num_classes = shape
+    variables = toys.cnn_variables(0, num_classes, image_shape[3])
+    return variables, toys.random_images(1, tuple(image_shape))
+
+
+def setup_mlp(num_classes, batch=2, dtype=jnp.float32):
+    variables, images = (
+        toys.mlp_variables(0, num_classes, 12),
+        toys.random_images(1, (batch, 2, 3, 2)),
+    )
+    return jax.tree.map(lambda leaf: leaf.astype(dtype), (variables, images))
+
+
+def jitted(function, apply_fn, **options):
+    return jax.jit(functools.partial(function, apply_fn, **options))
+
+
+def extrema_of(jacobian, target):
+    """The highest and lowest gradient of the other classes, from the whole Jacobian."""
+    others = [np.delete(image, t, axis=0) for image, t in zip(jacobian, target, strict=True)]
+    return np.stack([o.max(0) for o in others]), np.stack([o.min(0) for o in others])
+
+
+def assert_extrema(extrema, jacobian, target, tolerance=1e-5):
+    highest, lowest = extrema_of(jacobian, target)
+    np.testing.assert_array_equal(extrema.target, target)
+    toys.assert_close(extrema.gradient, jacobian[np.arange(len(target)), target], tolerance)
+    toys.assert_close(extrema.highest, highest, tolerance)
+    toys.assert_close(extrema.lowest, lowest, tolerance)
+    # A near tie may name either class, so look at the gradient of the class that is named.
+    for values, classes in (
+        (extrema.highest, np.asarray(extrema.highest_class)),
+        (extrema.lowest, np.asarray(extrema.lowest_class)),
+    ):
+        assert (classes != np.asarray(target)[:, None, None, None]).all()
+        named = np.take_along_axis(jacobian, classes[:, None], axis=1)[:, 0]
+        toys.assert_close(values, named, tolerance)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_jacobian_and_extrema_are_the_oracles(shape):
+    variables, images = setup_cnn(shape)
+    expected_logits = toys.cnn(variables, images)
+    expected = np.asarray(toys.oracle_jacobian(toys.cnn, variables, images))
+
+    logits, jacobian = jitted(signsal_jax.signed_jacobian, toys.cnn)(variables, images)
+    toys.assert_close(logits, expected_logits)
+    toys.assert_close(jacobian, expected)
+
+    extrema = jitted(signsal_jax.class_extrema, toys.cnn, class_chunk=64)(variables, images)
+    toys.assert_close(extrema.logits, expected_logits)
+    assert_extrema(extrema, expected, np.asarray(expected_logits).argmax(1))
+
+
+def test_same_outside_jit():
+    variables, images = setup_mlp(3)
+    expected = np.asarray(toys.oracle_jacobian(toys.mlp, variables, images))
+    _, jacobian = signsal_jax.signed_jacobian(toys.mlp, variables, np.asarray(images))
+    toys.assert_close(jacobian, expected)
+    extrema = signsal_jax.class_extrema(toys.mlp, variables, images, target=[0, 2])
+    assert_extrema(extrema, expected, [0, 2])
+
+
+def test_extrema_classes_are_exact_and_ties_go_to_the_lowest_index():
+    weights = jnp.asarray([[1, 5, 0], [2, 2, 0], [2, 1, 0], [-1, 1, 0]], jnp.float32)
+    variables = (weights[:, None, :, None], jnp.zeros(4))
+    images = jnp.ones((2, 1, 3, 1))
+    extrema = signsal_jax.class_extrema(toys.linear, variables, images, target=[0, 2])
+    # The others of class 0, column by column: (2 2 -1), (2 1 1), (0 0 0); those of class 2:
+    # (1 2 -1), (5 2 1), (0 0 0).
+    assert extrema.highest[:, 0, :, 0].tolist() == [[2, 2, 0], [2, 5, 0]]
+    assert extrema.highest_class[:, 0, :, 0].tolist() == [[1, 1, 1], [1, 0, 0]]
+    assert extrema.lowest[:, 0, :, 0].tolist() == [[-1, 1, 0], [-1, 1, 0]]
+    assert extrema.lowest_class[:, 0, :, 0].tolist() == [[3, 2, 1], [3, 3, 0]]
+
+
+@pytest.mark.parametrize("output", ["log_softmax", "softmax"])
+def test_extrema_of_other_outputs_are_the_oracles(output):
+    variables, images = setup_mlp(4)
+
+    def scores(variables, images):
+        return getattr(jax.nn, output)(toys.mlp(variables, images))
+
+    extrema = jitted(signsal_jax.class_extrema, toys.mlp, target=1, output=output)(
+        variables, images
+    )
+    toys.assert_close(extrema.logits, toys.mlp(variables, images))
+    assert_extrema(extrema, np.asarray(toys.oracle_jacobian(scores, variables, images)), [1, 1])
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "chunk"),
+    [(6, 1), (6, 3), (6, 4), (6, 6), (6, 100), (41, 20), (41, 17)],
+)
+def test_any_chunk_is_unchunked(num_classes, chunk):
+    variables, images = setup_mlp(num_classes)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def both(class_chunk):
+        return [f(toys.mlp, variables, images, class_chunk=class_chunk) for f in FUNCTIONS]
+
+    (logits, jacobian), extrema = both(chunk)
+    expected = toys.oracle_jacobian(toys.mlp, variables, images)
+    toys.assert_close(jacobian, expected, 2e-6)
+    assert_extrema(extrema, np.asarray(expected), np.asarray(logits).argmax(1), 2e-6)
+
+
+@pytest.mark.parametrize("chunk", [None, 2])
+@pytest.mark.parametrize("convert", [list, np.asarray, jnp.asarray])
+def test_classes_pick_rows_of_the_jacobian(convert, chunk):
+    variables, images = setup_mlp(10)
+    whole = toys.oracle_jacobian(toys.mlp, variables, images)
+    _, shared = signsal_jax.signed_jacobian(
+        toys.mlp, variables, images, classes=convert([7, 0, 7]), class_chunk=chunk
+    )
+    toys.assert_close(shared, whole[:, jnp.asarray([7, 0, 7])])
+    own = convert([[9, 1, 4], [0, 3, 2]])
+    _, picked = signsal_jax.signed_jacobian(
+        toys.mlp, variables, images, classes=own, class_chunk=chunk
+    )
+    toys.assert_close(picked[0], whole[0, jnp.asarray([9, 1, 4])])
+    toys.assert_close(picked[1], whole[1, jnp.asarray([0, 3, 2])])
+
+
+def test_class_out_of_range_inside_jit_gives_zeros():
+    variables, images = setup_mlp(4)
+    _, jacobian = jitted(signsal_jax.signed_jacobian, toys.mlp)(
+        variables, images, classes=jnp.asarray([4, 1, -1])
+    )
+    assert jacobian.any((0, 2, 3, 4)).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("chunk", [None, 3])
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_exactly_one_forward_and_no_retrace(function, chunk):
+    variables, images = setup_mlp(5)
+    apply_fn, counts = toys.counted(toys.mlp)
+    step = jitted(function, apply_fn, class_chunk=chunk)
+    for call, scale in enumerate((1.0, 0.5, 0.25), 1):
+        jax.block_until_ready(step(variables, images * scale))
+        jax.effects_barrier()
+        assert counts == [1, call]
+
+
+@pytest.mark.usefixtures("x64")
+def test_jacobian_is_the_numerical_derivative():
+    variables, images = setup_mlp(3, dtype=jnp.float64)
+    _, jacobian = signsal_jax.signed_jacobian(toys.mlp, variables, images, class_chunk=2)
+    assert jacobian.dtype == jnp.float64
+    step = 1e-5
+    for place in np.ndindex(*images.shape[1:]):
+        shift = np.zeros(images.shape)
+        shift[(slice(None), *place)] = step
+        difference = toys.mlp(variables, images + shift) - toys.mlp(variables, images - shift)
+        found = jacobian[(slice(None), slice(None), *place)]
+        np.testing.assert_allclose(found, difference / (2 * step), atol=1e-9)
+
+
+@pytest.mark.usefixtures("x64")
+def test_extrema_are_numerically_differentiable_twice():
+    variables, images = setup_mlp(3, batch=1, dtype=jnp.float64)
+    rng = np.random.default_rng(0)
+    direction, other = (jnp.asarray(rng.standard_normal(images.shape)) for _ in range(2))
+    step = 1e-5
+
+    def loss(images):
+        extrema = signsal_jax.class_extrema(toys.mlp, variables, images, target=0, class_chunk=1)
+        return jnp.tanh(extrema.gradient - extrema.highest + 2 * extrema.lowest).sum()
+
+    @jax.jit
+    def values(images):
+        """The loss, its derivative along one direction, and that one's along the other."""
+
+        def slope(images):
+            value, gradient = jax.value_and_grad(loss)(images)
+            return jnp.vdot(gradient, direction), value
+
+        (first, value), curvature = jax.value_and_grad(slope, has_aux=True)(images)
+        return value, first, jnp.vdot(curvature, other)
+
+    def numerical(index, along):
+        above, below = values(images + step * along), values(images - step * along)
+        return (above[index] - below[index]) / (2 * step)
+
+    _, first, second = values(images)
+    assert abs(first) > 0.01
+    assert abs(second) > 0.01
+    np.testing.assert_allclose(first, numerical(0, direction), rtol=1e-6)
+    np.testing.assert_allclose(second, numerical(1, other), rtol=1e-6)
+
+
+def test_second_derivative_in_closed_form():
+    weights = toys.random_images(0, (3, 2, 4, 1))
+    images = toys.random_images(1, (2, 2, 4, 1))
+
+    def loss(images):
+        return (signsal_jax.signed_jacobian(toys.quadratic, weights, images)[1] ** 2).sum() / 2
+
+    # J_c = w_c x, so the loss is sum_c w_c² x² / 2.
+    curvature = (weights**2).sum(0)[None]
+    toys.assert_close(jax.jit(jax.grad(loss))(images), curvature * images)
+    second = jax.jit(jax.grad(lambda x: jax.grad(loss)(x).sum()))(images)
+    toys.assert_close(second, jnp.broadcast_to(curvature, images.shape))
+
+
+def test_jacobian_penalty_has_the_oracles_gradient_in_the_weights():
+    variables, images = setup_mlp(4)
+
+    def penalty(variables):
+        return (signsal_jax.signed_jacobian(toys.mlp, variables, images)[1] ** 2).sum()
+
+    def oracle(variables):
+        return (toys.oracle_jacobian(toys.mlp, variables, images) ** 2).sum()
+
+    found, expected = jax.jit(jax.grad(penalty))(variables), jax.grad(oracle)(variables)
+    jax.tree.map(toys.assert_close, found, expected)
+
+
+def test_vmap_over_an_ensemble():
+    _, images = setup_mlp(4)
+    members = [toys.mlp_variables(seed, 4, 12) for seed in range(3)]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
+    extrema = functools.partial(
+        signsal_jax.class_extrema, toys.mlp, images=images, target=2, class_chunk=2
+    )
+    together = jax.jit(jax.vmap(lambda variables: extrema(variables)))(stacked)
+    for index, member in enumerate(members):
+        jacobian = np.asarray(toys.oracle_jacobian(toys.mlp, member, images))
+        assert_extrema(jax.tree.map(lambda leaf: leaf[index], together), jacobian, [2, 2])  # noqa: B023
+
+
+@pytest.mark.parametrize("chunk", [None, 3])
+def test_shard_map_over_devices(chunk):
+    variables, images = setup_mlp(5, batch=16)
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    data, replicated = PartitionSpec("data"), PartitionSpec()
+
+    def both(variables, images):
+        return [f(toys.mlp, variables, images, class_chunk=chunk) for f in FUNCTIONS]
+
+    sharded = jax.shard_map(both, mesh=mesh, in_specs=(replicated, data), out_specs=data)
+    (logits, jacobian), extrema = jax.jit(sharded)(variables, images)
+    assert len(jacobian.sharding.device_set) == 8
+    expected = np.asarray(toys.oracle_jacobian(toys.mlp, variables, images))
+    toys.assert_close(jacobian, expected)
+    assert_extrema(extrema, expected, np.asarray(logits).argmax(1))
+
+
+def test_streamed_memory_does_not_depend_on_the_number_of_classes():
+    def temporary_bytes(num_classes, class_chunk):
+        variables = toys.mlp_variables(0, num_classes, 48 * 48 * 3)
+        images = toys.random_images(1, (2, 48, 48, 3))
+        step = jitted(signsal_jax.class_extrema, toys.mlp, class_chunk=class_chunk)
+        return step.lower(variables, images).compile().memory_analysis().temp_size_in_bytes
+
+    streamed_50, streamed_500 = temporary_bytes(50, 10), temporary_bytes(500, 10)
+    assert streamed_500 < 1.05 * streamed_50
+    # The measurement does see classes: all at once, they weigh at least as much as the Jacobian.
+    assert temporary_bytes(500, None) > 500 * 2 * 48 * 48 * 3 * 4

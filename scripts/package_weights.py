@@ -4,7 +4,6 @@ python scripts/package_weights.py --run runs/cifar10-cnn --name cnn-cifar10
 """
 
 import dataclasses
-import json
 from pathlib import Path
 
 import jax
@@ -31,14 +30,16 @@ class Package:
 def main() -> None:
     """Writes signsal_jax/models/packaged/NAME.safetensors."""
     command = tyro.cli(Package)
-    model, config = load_run(command.run)
+    model = load_run(command.run)
+    config = model.origin
     arrays = flatten_variables(nnx.to_pure_dict(model.variables))
+    hidden = ("out", "data_dir")  # paths on the machine that trained it
     metadata = {
         "model": config["model"],
-        "class_names": json.dumps(model.class_names),
-        "input_shape": json.dumps(model.input_shape),
+        "class_names": model.class_names,
+        "input_shape": model.input_shape,
         "trained_on": f"{config['dataset_version']}. {config['dataset_note']}".strip(),
-        "training": json.dumps(config),
+        "training": {key: value for key, value in config.items() if key not in hidden},
     }
     folder = Path(models.__file__).parent / "packaged"
     path = _files.write_atomically(
@@ -46,9 +47,9 @@ def main() -> None:
         lambda file: save_file(
             {key: np.asarray(value) for key, value in jax.device_get(arrays).items()},
             file,
-            metadata=metadata,
         ),
     )
+    _files.write_json(path.with_suffix(".json"), metadata)
     print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
 
 

@@ -113,8 +113,8 @@ def restore(opened: ocp.CheckpointManager, like: Any) -> tuple[int, Any] | None:
     return step, state
 
 
-def load_run(run: Path) -> tuple[Model, dict[str, Any]]:
-    """The trained network of a run folder, and the configuration it was trained with.
+def load_run(run: Path) -> Model:
+    """The trained network of a run folder; its origin is the configuration it was trained with.
 
     Raises:
       RunError: no run there, no checkpoint yet, or a damaged one, or NaN weights.
@@ -139,5 +139,5 @@ def load_run(run: Path) -> tuple[Model, dict[str, Any]]:
         raise RunError(f"run {run}: expected finite weights, got NaN or infinity in {bad[:3]}")
     nnx.replace_by_pure_dict(state, restored)
     apply_fn, variables = from_nnx(nnx.merge(graph, state))
-    model = Model(apply_fn, variables, config["class_names"], shape)
-    return model, {**config, "step": step}
+    origin = {**config, "step": step, "preprocessing": None}
+    return Model(apply_fn, variables, config["class_names"], shape, origin)

@@ -2,43 +2,63 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 
 from signsal_jax import _files
 from signsal_jax.checkpoint import load_run
-from signsal_jax.models import Model, load
+from signsal_jax.models import MODELS, Model, load
+from signsal_jax.models.pretrained import PACKAGED
+
+_NAMES = (*PACKAGED, *MODELS)
 
 
-def network(run: Path | None, name: str | None) -> tuple[Model, dict[str, Any]]:
-    """The network and where it came from.
+@dataclasses.dataclass(frozen=True)
+class NetworkOptions:
+    """Which network: a training run's, or one of the zoo with trained weights."""
 
-    Raises:
-      ValueError: neither or both of a run and a name, or either is unusable.
-    """
-    if (run is None) == (name is None):
-        got = "neither" if run is None else "both"
-        raise ValueError(f"expected one of --run DIR and --model NAME, got {got}")
-    if run is not None:
-        model, config = load_run(run)
-        return model, config
-    assert name is not None
-    return load(name), {"model": name}
+    run: Path | None = None
+    """A training run's folder."""
+    model: Literal[_NAMES] | None = None  # pyright: ignore[reportInvalidTypeForm]
+    """A network with trained weights: cnn-cifar10 and efficientnet_lite0 have theirs."""
+    weights: str | None = None
+    """For --model: a safetensors or torch file, or hf://owner/name."""
+    preprocess: bool = True
+    """Apply the normalization that the weights were trained with; otherwise feed raw pixels."""
+
+    def load(self, default: str | None = None) -> Model:
+        """The network.
+
+        Raises:
+          ValueError: neither or both of a run and a name, or either is unusable.
+        """
+        name = self.model or (None if self.run else default)
+        if (self.run is None) == (name is None):
+            got = "neither" if self.run is None else "both"
+            raise ValueError(f"expected one of --run DIR and --model NAME, got {got}")
+        if self.run is not None:
+            if self.weights is not None:
+                raise ValueError("--weights: expected with --model only, got --run")
+            return load_run(self.run)
+        assert name is not None
+        return load(name, weights=self.weights, preprocess=self.preprocess)
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
-def provenance(command: Any, source: dict[str, Any]) -> dict[str, Any]:
+def provenance(command: Any, model: Model) -> dict[str, Any]:
     """The head of a results.json: the command's configuration, the network, versions, device."""
     device = jax.devices()[0]
     return {
-        "configuration": {k: _plain(v) for k, v in dataclasses.asdict(command).items()},
-        "network": source,
+        "configuration": _plain(dataclasses.asdict(command)),
+        "network": dict(model.origin),
         "versions": _files.versions(),
         "device": f"{device.platform}: {device.device_kind}",
     }

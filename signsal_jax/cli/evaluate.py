@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import tyro
 
 from signsal_jax import _files, data, report
-from signsal_jax.cli._network import network, provenance
+from signsal_jax.cli._network import NetworkOptions, provenance
 from signsal_jax.deletion import PAPER_FRACTIONS, RULES
 from signsal_jax.evaluation import Evaluation, evaluate, examples, summarize
-from signsal_jax.models.pretrained import PACKAGED
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,10 +19,7 @@ class Evaluate:
 
     dataset: str
     """mnist5k, cifar10, imagenette, or any TFDS image classification set by its TFDS name."""
-    run: Path | None = None
-    """A training run's folder."""
-    model: Literal[PACKAGED] | None = None  # pyright: ignore[reportInvalidTypeForm]
-    """A network with packaged weights."""
+    network: tyro.conf.OmitArgPrefixes[NetworkOptions]
     split: str = "test"
     """The split to evaluate."""
     data_dir: Path | None = None
@@ -39,14 +36,13 @@ class Evaluate:
     """The folder to write to (default: RUN/DATASET-SPLIT, or evaluation/MODEL-DATASET-SPLIT)."""
 
     def run_command(self) -> int:
-        model, source = network(self.run, self.model)
+        model = self.network.load()
         dataset = data.load(
             self.dataset, self.split, data_dir=self.data_dir, image_size=model.input_shape[:2]
         )
         label = f"{self.dataset}-{dataset.split}".replace("/", "-").replace(":", "-")
-        out = self.out or (
-            self.run / label if self.run else Path("evaluation") / f"{self.model}-{label}"
-        )
+        run, name = self.network.run, self.network.model
+        out = self.out or (run / label if run else Path("evaluation") / f"{name}-{label}")
         evaluation = evaluate(
             model,
             dataset,
@@ -67,7 +63,7 @@ class Evaluate:
         # Last, so that a folder with results.json has everything.
         _files.write_json(
             out / "results.json",
-            {**provenance(self, source), "dataset": described, "results": summary},
+            {**provenance(self, model), "dataset": described, "results": summary},
         )
         print(f"{title}, accuracy {summary['accuracy']:.4f}\n")
         print(report.markdown_table(summary))

@@ -4,7 +4,7 @@ import dataclasses
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,8 +12,10 @@ import tyro
 from tqdm import tqdm
 
 from signsal_jax import _files, report
+from signsal_jax._types import ApplyFn
 from signsal_jax.attribution import saliency_maps
-from signsal_jax.cli._network import network, provenance
+from signsal_jax.cli._network import NetworkOptions, provenance
+from signsal_jax.cli._progress import ticking
 from signsal_jax.evaluation import Example
 from signsal_jax.images import read_image
 from signsal_jax.maps import METHODS, Saliency
@@ -21,6 +23,8 @@ from signsal_jax.models import Model
 from signsal_jax.models.pretrained import PACKAGED
 
 _TOP = 5
+# More classes than this are streamed: bounded memory, and a bar that moves.
+_CLASS_CHUNK = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,10 +33,7 @@ class Explain:
 
     images: tyro.conf.Positional[tuple[Path, ...]]
     """The pictures, in any format that Pillow reads."""
-    run: Path | None = None
-    """A training run's folder."""
-    model: Literal[PACKAGED] | None = None  # pyright: ignore[reportInvalidTypeForm]
-    """A network with packaged weights (default, without --run: cnn-cifar10)."""
+    network: tyro.conf.OmitArgPrefixes[NetworkOptions]
     target: int | None = None
     """The class index to explain (default: the predicted class)."""
     out: Path = Path("explanations")
@@ -42,17 +43,17 @@ class Explain:
         """Explains every picture that can be read; one that cannot costs none of the others."""
         if not self.images:
             raise ValueError("IMAGE: expected at least one picture, got none")
-        name = self.model or (None if self.run else PACKAGED[0])
-        model, source = network(self.run, name)
+        model = self.network.load(default=PACKAGED[0])
         classes = len(model.class_names)
         if self.target is not None and not 0 <= self.target < classes:
             raise ValueError(
                 f"--target: expected a class index in [0, {classes - 1}], got {self.target}"
             )
-        step = jax.jit(_step(model, self.target))
+        bar = tqdm(total=classes * len(self.images), desc="explaining", unit="class", delay=2)
+        step = jax.jit(_step(ticking(model.apply_fn, bar.update), classes, self.target))
         stems = Counter(path.stem for path in self.images)
         results, failures = [], []
-        for number, path in enumerate(tqdm(self.images, "explaining", unit="image", delay=2)):
+        for number, path in enumerate(self.images):
             # Pictures of one name from several folders must not overwrite each other.
             stem = path.stem if stems[path.stem] == 1 else f"{path.stem}-{number}"
             try:
@@ -62,8 +63,9 @@ class Explain:
                 continue
             found = results[-1]["top"][0]
             tqdm.write(f"{path}: {found['class']} ({found['probability']:.3f})")
+        bar.close()
         if results:
-            head = provenance(self, source)
+            head = provenance(self, model)
             _files.write_json(self.out / "results.json", {**head, "images": results})
             print(f"Figures, maps and results.json: {self.out}/")
         for failure in failures:
@@ -90,10 +92,14 @@ class Explain:
         }
 
 
-def _step(model: Model, target: int | None) -> Any:
+def _step(apply_fn: ApplyFn, classes: int, target: int | None) -> Any:
     def step(variables: Any, images: Any) -> Saliency:
         return saliency_maps(
-            model.apply_fn, variables, images, target="predicted" if target is None else target
+            apply_fn,
+            variables,
+            images,
+            target="predicted" if target is None else target,
+            class_chunk=_CLASS_CHUNK if classes > _CLASS_CHUNK else None,
         )
 
     return step

@@ -1,17 +1,20 @@
-"""Networks with the weights that come in the package."""
+"""Networks with trained weights: the package's own, or anybody's weights file."""
 
 import json
+import os
+from collections.abc import Mapping, Sequence
 from importlib import resources
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 from flax import nnx
-from safetensors import safe_open
 
-from signsal_jax import _checks
+from signsal_jax import _checks, weights as weight_files
 from signsal_jax._types import ApplyFn
 from signsal_jax.models.functional import from_nnx
-from signsal_jax.models.registry import create
+from signsal_jax.models.normalize import Normalize
+from signsal_jax.models.registry import MODELS, create, create_backbone, image_size
 
 PACKAGED = ("cnn-cifar10",)
 
@@ -24,12 +27,14 @@ class Model(NamedTuple):
       variables: its weights.
       class_names: the name of every logit.
       input_shape: (height, width, channels) that the weights were trained with.
+      origin: what a result must record: network, weights, their checksum, preprocessing.
     """
 
     apply_fn: ApplyFn
     variables: Any
     class_names: tuple[str, ...]
     input_shape: tuple[int, int, int]
+    origin: Mapping[str, Any]
 
 
 def flatten_variables(variables: Any) -> dict[str, Any]:
@@ -40,37 +45,101 @@ def flatten_variables(variables: Any) -> dict[str, Any]:
     }
 
 
-def load(name: str) -> Model:
-    """A network with weights from the package, on this machine already.
+def _own_layout(model: str, pure: Any) -> weight_files.Layout:
+    """The table for weights that this package wrote: every path is its own name."""
+    rules = tuple(weight_files.Rule(path, path) for path in flatten_variables(pure))
+    return weight_files.Layout(model, "signsal_jax", rules, classifier=rules[-1].source)
+
+
+def _with_variables(network: nnx.Module, arrays: Mapping[str, Any], layout: Any) -> nnx.Module:
+    graph, state = nnx.split(network)
+    pure = weight_files.convert(arrays, layout, nnx.to_pure_dict(state))
+    nnx.replace_by_pure_dict(state, pure)
+    return nnx.merge(graph, state)
+
+
+def load(
+    name: str,
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    preprocess: bool = True,
+    class_names: Sequence[str] | None = None,
+) -> Model:
+    """A network with trained weights.
 
     Args:
-      name: "cnn-cifar10": the paper's Basic CNN trained on (JPEG-derived) CIFAR-10.
+      name: "cnn-cifar10" (the paper's Basic CNN trained on JPEG-derived CIFAR-10, in the package),
+        or a network of `MODELS`, with `weights`.
+      weights: a safetensors or torch file (read without torch, nothing in it is executed),
+        or "hf://owner/name" on the Hugging Face hub (extra `hub`). None only where a package
+        carries them: efficientnet_lite0 (extra `demo`).
+      preprocess: whether the mean and standard deviation that the weights were trained with are
+        applied, inside `apply_fn`; False feeds raw [0, 1] pixels, as the paper does.
+      class_names: one for every logit; by default ImageNet's for 1000 classes, else the indices.
 
     Returns:
-      `Model`: apply_fn, variables, class names and input shape.
+      `Model`: apply_fn, variables, class names, input shape, and the origin to record.
 
     Raises:
-      ValueError: an unknown name; the message lists the valid ones.
+      ValueError: an unknown name, weights missing or not wanted, class names that do not fit;
+        and `weights.WeightsError`: a damaged file or weights that do not fit the network (one
+        error lists missing, unused and mis-shaped keys).
+      OSError, ImportError: an absent file or extra.
 
     >>> import signsal_jax
     >>> model = signsal_jax.models.load("cnn-cifar10")
     >>> model.input_shape, model.class_names[:2]
     ((32, 32, 3), ('airplane', 'automobile'))
     """
-    _checks.check_member("weights", name, PACKAGED)
-    resource = resources.files("signsal_jax.models") / "packaged" / f"{name}.safetensors"
-    with resources.as_file(resource) as path, safe_open(path, framework="flax") as file:
-        metadata = file.metadata()
-        arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-    class_names = tuple(json.loads(metadata["class_names"]))
-    height, width, channels = json.loads(metadata["input_shape"])
-    abstract = nnx.eval_shape(
-        lambda: create(metadata["model"], len(class_names), in_features=channels)
+    _checks.check_member("model", name, (*PACKAGED, *MODELS))
+    if name in PACKAGED:
+        if weights is not None:
+            raise ValueError(f"weights: expected None for {name}, which has its own; got {weights}")
+        return _load_packaged(name)
+    if weights is None:
+        if name not in weight_files.PACKAGED:
+            raise ValueError(f"weights: expected a file or 'hf://owner/name' for {name}, got None")
+        weights = weight_files.packaged(name)
+    file = weight_files.read(weights)
+    layout = weight_files.select_layout(name, file.arrays)
+    classes = weight_files.count_classes(file.arrays, layout)
+    names = _class_names(classes) if class_names is None else tuple(class_names)
+    if len(names) != classes:
+        raise ValueError(f"class_names: expected {classes} like the weights, got {len(names)}")
+    network = nnx.eval_shape(lambda: create_backbone(name, classes))
+    network = _with_variables(network, file.arrays, layout)
+    normalization = None
+    if preprocess and layout.mean is not None and layout.std is not None:
+        normalization = {"mean": layout.mean, "std": layout.std}
+        network = Normalize(network, mean=layout.mean, std=layout.std)
+    origin = {
+        "model": name,
+        "weights": os.path.basename(os.fspath(file.source)),
+        "layout": layout.source,
+        "sha256": file.sha256,
+        "preprocessing": normalization,
+    }
+    size = image_size(name)
+    return Model(*from_nnx(network), names, (size, size, 3), origin)
+
+
+def _class_names(classes: int) -> tuple[str, ...]:
+    if classes != 1000:
+        return tuple(str(index) for index in range(classes))
+    return tuple(
+        (resources.files("signsal_jax.models") / "imagenet_classes.txt").read_text().splitlines()
     )
-    graph, state = nnx.split(abstract)
-    pure = nnx.to_pure_dict(state)
-    paths, treedef = jax.tree_util.tree_flatten_with_path(pure)
-    leaves = [arrays[jax.tree_util.keystr(path, simple=True, separator=".")] for path, _ in paths]
-    nnx.replace_by_pure_dict(state, jax.tree.unflatten(treedef, leaves))
-    apply_fn, variables = from_nnx(nnx.merge(graph, state))
-    return Model(apply_fn, variables, class_names, (height, width, channels))
+
+
+def _load_packaged(name: str) -> Model:
+    path = Path(str(resources.files("signsal_jax.models"))) / "packaged" / f"{name}.safetensors"
+    file = weight_files.read(path)
+    metadata = json.loads(path.with_suffix(".json").read_text())
+    class_names, shape = tuple(metadata["class_names"]), tuple(metadata["input_shape"])
+    network = nnx.eval_shape(
+        lambda: create(metadata["model"], len(class_names), in_features=shape[2])
+    )
+    layout = _own_layout(metadata["model"], nnx.to_pure_dict(nnx.state(network)))
+    network = _with_variables(network, file.arrays, layout)
+    origin = {**metadata, "weights": name, "sha256": file.sha256, "preprocessing": None}
+    return Model(*from_nnx(network), class_names, shape, origin)

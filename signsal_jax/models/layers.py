@@ -44,16 +44,23 @@ class Conv(nnx.Module):
 
 
 class Linear(nnx.Module):
-    """A dense layer with kernel `[in, out]`."""
+    """A dense layer over the last axis, with kernel `[in, out]`."""
 
     def __init__(self, in_features: int, out_features: int, *, rngs: nnx.Rngs):
         self.kernel = _uniform(rngs, (in_features, out_features), in_features)
         self.bias = _uniform(rngs, (out_features,), in_features)
 
     def __call__(self, x: Array) -> Array:
-        return x @ self.kernel[...] + self.bias[...].reshape(1, -1)
+        bias = self.bias[...]
+        return x @ self.kernel[...] + bias.reshape((1,) * (x.ndim - 1) + bias.shape)
 
 
-def batch_norm(features: int, *, rngs: nnx.Rngs) -> nnx.BatchNorm:
+def batch_norm(features: int, *, epsilon: float = 1e-5, rngs: nnx.Rngs) -> nnx.BatchNorm:
     """Batch normalization with torch's momentum (0.1 there is 0.9 here) and epsilon."""
-    return nnx.BatchNorm(features, momentum=0.9, epsilon=1e-5, rngs=rngs)
+    return nnx.BatchNorm(features, momentum=0.9, epsilon=epsilon, rngs=rngs)
+
+
+def layer_norm(features: int, *, rngs: nnx.Rngs) -> nnx.LayerNorm:
+    """Layer normalization over the channels with ConvNeXt's epsilon."""
+    # The fast variance, E[x²] - E[x]², loses digits that parity with torch needs.
+    return nnx.LayerNorm(features, epsilon=1e-6, use_fast_variance=False, rngs=rngs)

@@ -1,14 +1,28 @@
 """Networks by name."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 from flax import nnx
 from jax import Array
 
 from signsal_jax import _checks
+from signsal_jax.models.cifar_resnet import CifarResNet
 from signsal_jax.models.cnn import BasicCNN
-from signsal_jax.models.resnet import ResNet, WithHead
+from signsal_jax.models.convnext import ConvNeXt
+from signsal_jax.models.efficientnet import EfficientNetLite0
+from signsal_jax.models.resnet import Bottleneck, ResNet, WithHead
+
+_Builder = Callable[[int, int, nnx.Rngs], nnx.Module]
+
+
+class _Architecture(NamedTuple):
+    build: _Builder
+    image_size: int
+    """The height and width it was designed for; every network here takes others too."""
+    has_head: bool
+    """Whether `create` keeps the 1000-way ImageNet layer under a linear one, as the paper does."""
 
 
 def _cnn(num_classes: int, in_features: int, rngs: nnx.Rngs) -> nnx.Module:
@@ -16,24 +30,67 @@ def _cnn(num_classes: int, in_features: int, rngs: nnx.Rngs) -> nnx.Module:
 
 
 def _resnet18(num_classes: int, in_features: int, rngs: nnx.Rngs) -> nnx.Module:
-    return WithHead(ResNet(1000, in_features=in_features, rngs=rngs), num_classes, rngs=rngs)
+    return ResNet(num_classes, in_features=in_features, rngs=rngs)
 
 
-_BUILDERS: dict[str, Callable[[int, int, nnx.Rngs], nnx.Module]] = {
-    "cnn": _cnn,
-    "resnet18": _resnet18,
+def _resnet34(num_classes: int, in_features: int, rngs: nnx.Rngs) -> nnx.Module:
+    return ResNet(num_classes, in_features=in_features, depths=(3, 4, 6, 3), rngs=rngs)
+
+
+def _resnet50(num_classes: int, in_features: int, rngs: nnx.Rngs) -> nnx.Module:
+    depths = (3, 4, 6, 3)
+    return ResNet(num_classes, in_features=in_features, depths=depths, block=Bottleneck, rngs=rngs)
+
+
+def _convnext_tiny(num_classes: int, in_features: int, rngs: nnx.Rngs) -> nnx.Module:
+    return ConvNeXt(num_classes, in_features=in_features, rngs=rngs)
+
+
+def _efficientnet_lite0(num_classes: int, in_features: int, rngs: nnx.Rngs) -> nnx.Module:
+    return EfficientNetLite0(num_classes, in_features=in_features, rngs=rngs)
+
+
+def _cifar_resnet(depth: int) -> _Builder:
+    def build(num_classes: int, in_features: int, rngs: nnx.Rngs) -> nnx.Module:
+        return CifarResNet(num_classes, in_features=in_features, depth=depth, rngs=rngs)
+
+    return build
+
+
+_ARCHITECTURES: dict[str, _Architecture] = {
+    "cnn": _Architecture(_cnn, image_size=32, has_head=False),
+    "resnet18": _Architecture(_resnet18, image_size=224, has_head=True),
+    "resnet34": _Architecture(_resnet34, image_size=224, has_head=True),
+    "resnet50": _Architecture(_resnet50, image_size=224, has_head=True),
+    "convnext_tiny": _Architecture(_convnext_tiny, image_size=224, has_head=True),
+    "efficientnet_lite0": _Architecture(_efficientnet_lite0, image_size=224, has_head=True),
+    "cifar_resnet20": _Architecture(_cifar_resnet(20), image_size=32, has_head=False),
+    "cifar_resnet32": _Architecture(_cifar_resnet(32), image_size=32, has_head=False),
+    "cifar_resnet44": _Architecture(_cifar_resnet(44), image_size=32, has_head=False),
+    "cifar_resnet56": _Architecture(_cifar_resnet(56), image_size=32, has_head=False),
 }
-MODELS = tuple(_BUILDERS)
+MODELS = tuple(_ARCHITECTURES)
+
+
+def _checked_rngs(name: str, num_classes: int, in_features: int, key: Array | None) -> nnx.Rngs:
+    _checks.check_member("model", name, MODELS)
+    if num_classes < 2:
+        raise ValueError(f"num_classes: expected at least 2, got {num_classes}")
+    if in_features < 1:
+        raise ValueError(f"in_features: expected at least 1, got {in_features}")
+    return nnx.Rngs(params=jax.random.key(0) if key is None else key)
 
 
 def create(
     name: str, num_classes: int, *, in_features: int = 3, key: Array | None = None
 ) -> nnx.Module:
-    """A network of the zoo with fresh weights.
+    """A network of the zoo with fresh weights, as the paper trains it.
 
     Args:
-      name: "cnn" (the paper's Basic CNN) or "resnet18" (torchvision's with its 1000-way layer,
-        and the paper's linear layer on top).
+      name: one of `MODELS`. "cnn" is the paper's Basic CNN. The ImageNet networks ("resnet18",
+        "resnet34", "resnet50", "convnext_tiny", "efficientnet_lite0") keep their 1000-way layer
+        and get the paper's linear layer on top; `create_backbone` leaves it out. The
+        "cifar_resnet" ones end in `num_classes` themselves.
       num_classes: how many logits, at least 2.
       in_features: image channels: 1 for grayscale, 3 for colour.
       key: a `jax.random` key for the initial weights (torch's defaults: uniform within
@@ -54,10 +111,37 @@ def create(
     >>> model(jnp.zeros((1, 28, 28, 1))).shape
     (1, 7)
     """
+    rngs = _checked_rngs(name, num_classes, in_features, key)
+    architecture = _ARCHITECTURES[name]
+    if not architecture.has_head:
+        return architecture.build(num_classes, in_features, rngs)
+    return WithHead(architecture.build(1000, in_features, rngs), num_classes, rngs=rngs)
+
+
+def create_backbone(
+    name: str, num_classes: int = 1000, *, in_features: int = 3, key: Array | None = None
+) -> nnx.Module:
+    """A network of the zoo with fresh weights, as its authors published it: no layer on top.
+
+    Arguments, result and errors as `create`; this is the module that published weights fit.
+
+    >>> from signsal_jax.models import registry
+    >>> registry.create_backbone("cifar_resnet20", 10).classifier.kernel.shape
+    (64, 10)
+    """
+    rngs = _checked_rngs(name, num_classes, in_features, key)
+    return _ARCHITECTURES[name].build(num_classes, in_features, rngs)
+
+
+def image_size(name: str) -> int:
+    """The height and width that a network was designed for.
+
+    Raises:
+      ValueError: an unknown name.
+
+    >>> from signsal_jax.models import registry
+    >>> registry.image_size("efficientnet_lite0")
+    224
+    """
     _checks.check_member("model", name, MODELS)
-    if num_classes < 2:
-        raise ValueError(f"num_classes: expected at least 2, got {num_classes}")
-    if in_features < 1:
-        raise ValueError(f"in_features: expected at least 1, got {in_features}")
-    rngs = nnx.Rngs(params=jax.random.key(0) if key is None else key)
-    return _BUILDERS[name](num_classes, in_features, rngs)
+    return _ARCHITECTURES[name].image_size

@@ -1,4 +1,4 @@
-"""ResNet-18 as in torchvision, and with a linear layer on top as in the paper."""
+"""ResNets as in torchvision, and any network with a linear layer on top as in the paper."""
 
 from collections.abc import Sequence
 
@@ -24,6 +24,8 @@ class Projection(nnx.Module):
 class BasicBlock(nnx.Module):
     """Two 3x3 convolutions and a shortcut, projected where the shape changes."""
 
+    expansion = 1
+
     def __init__(self, in_features: int, features: int, *, strides: int, rngs: nnx.Rngs):
         self.conv1 = Conv(
             in_features, features, 3, strides=strides, padding=1, use_bias=False, rngs=rngs
@@ -42,10 +44,43 @@ class BasicBlock(nnx.Module):
         return jax.nn.relu(self.bn2(self.conv2(x)) + shortcut)
 
 
-class ResNet(nnx.Module):
-    """A residual network of basic blocks with torchvision's ImageNet stem.
+class Bottleneck(nnx.Module):
+    """1x1, 3x3 and 1x1 convolutions to four times the features, and a shortcut.
 
-    Reference: He et al., Deep Residual Learning for Image Recognition (2016), figure 5 left.
+    The 3x3 carries the stride, as in torchvision; He et al. gave it to the first 1x1.
+    """
+
+    expansion = 4
+
+    def __init__(self, in_features: int, features: int, *, strides: int, rngs: nnx.Rngs):
+        out_features = features * self.expansion
+        self.conv1 = Conv(in_features, features, 1, use_bias=False, rngs=rngs)
+        self.bn1 = batch_norm(features, rngs=rngs)
+        self.conv2 = Conv(
+            features, features, 3, strides=strides, padding=1, use_bias=False, rngs=rngs
+        )
+        self.bn2 = batch_norm(features, rngs=rngs)
+        self.conv3 = Conv(features, out_features, 1, use_bias=False, rngs=rngs)
+        self.bn3 = batch_norm(out_features, rngs=rngs)
+        changes = strides != 1 or in_features != out_features
+        self.projection = (
+            Projection(in_features, out_features, strides=strides, rngs=rngs) if changes else None
+        )
+
+    def __call__(self, x: Array) -> Array:
+        shortcut = x if self.projection is None else self.projection(x)
+        x = jax.nn.relu(self.bn1(self.conv1(x)))
+        x = jax.nn.relu(self.bn2(self.conv2(x)))
+        return jax.nn.relu(self.bn3(self.conv3(x)) + shortcut)
+
+
+class ResNet(nnx.Module):
+    """A residual network with torchvision's ImageNet stem.
+
+    Depths (2, 2, 2, 2) and (3, 4, 6, 3) of `BasicBlock` are ResNet-18 and 34; (3, 4, 6, 3) of
+    `Bottleneck` is ResNet-50.
+
+    Reference: He et al., Deep Residual Learning for Image Recognition (2016), table 1.
     """
 
     def __init__(
@@ -54,6 +89,7 @@ class ResNet(nnx.Module):
         *,
         in_features: int = 3,
         depths: Sequence[int] = (2, 2, 2, 2),
+        block: type[BasicBlock] | type[Bottleneck] = BasicBlock,
         rngs: nnx.Rngs,
     ):
         self.stem = Conv(in_features, 64, 7, strides=2, padding=3, use_bias=False, rngs=rngs)
@@ -63,8 +99,8 @@ class ResNet(nnx.Module):
             features = 64 * 2**stage
             for index in range(depth):
                 strides = 2 if stage > 0 and index == 0 else 1
-                blocks.append(BasicBlock(width, features, strides=strides, rngs=rngs))
-                width = features
+                blocks.append(block(width, features, strides=strides, rngs=rngs))
+                width = features * block.expansion
         self.blocks = nnx.List(blocks)
         self.classifier = Linear(width, num_classes, rngs=rngs)
 

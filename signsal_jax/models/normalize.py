@@ -1,0 +1,33 @@
+"""A network's own preprocessing as a part of it."""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+
+
+class Normalize(nnx.Module):
+    """A network behind the mean and standard deviation it was trained with.
+
+    Takes the pixels in [0, 1] that the whole library speaks of, so gradients, black and white
+    stay in pixel space. Mean and standard deviation are static: no weights, never trained.
+
+    >>> import jax.numpy as jnp
+    >>> Normalize(lambda x: x.mean((1, 2)), mean=[0.5], std=[0.25])(jnp.ones((1, 2, 2, 1))).item()
+    2.0
+    """
+
+    def __init__(self, network: nnx.Module, *, mean: Sequence[float], std: Sequence[float]):
+        if len(mean) != len(std) or min(std) <= 0:
+            raise ValueError(
+                f"std: expected one positive value per channel, got {std} for mean {mean}"
+            )
+        self.network = network
+        self.mean = tuple(float(m) for m in mean)
+        self.std = tuple(float(s) for s in std)
+
+    def __call__(self, images: Array) -> Array:
+        mean = jnp.asarray(self.mean, images.dtype).reshape(1, 1, 1, -1)
+        std = jnp.asarray(self.std, images.dtype).reshape(1, 1, 1, -1)
+        return self.network((images - mean) / std)

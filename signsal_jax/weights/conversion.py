@@ -1,0 +1,146 @@
+"""Source arrays to variables, through a table, as a bijection or not at all."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from signsal_jax.weights.errors import WeightsError
+from signsal_jax.weights.table import Layout
+from signsal_jax.weights.tables import identify
+
+
+def count_classes(arrays: Mapping[str, np.ndarray], layout: Layout) -> int:
+    """The number of classes that weights were trained for.
+
+    Raises:
+      WeightsError: the classifier is not among the arrays.
+
+    >>> import numpy as np
+    >>> from signsal_jax.weights import layouts
+    >>> count_classes({"fc.weight": np.zeros((10, 512))}, layouts("resnet18")[0])
+    10
+    """
+    if layout.classifier not in arrays:
+        raise _error(layout, arrays, {"missing": [layout.classifier]})
+    return arrays[layout.classifier].shape[0]
+
+
+def source_shapes(layout: Layout, variables: Any) -> dict[str, tuple[int, ...]]:
+    """The shape every key of a source has, for a network with these variables.
+
+    Args:
+      layout: the source's table.
+      variables: a nested dict of arrays or `jax.ShapeDtypeStruct`, as `nnx.to_pure_dict` gives.
+
+    Raises:
+      WeightsError: table and variables are not of the same architecture.
+    """
+    shapes = {path: leaf.shape for path, leaf in _named_leaves(variables).items()}
+    rules = layout.required
+    paths = [rule.path for rule in rules.values()]
+    if sorted(paths) != sorted(shapes):
+        odd = sorted(set(paths) ^ set(shapes))
+        raise WeightsError(
+            f"expected the variables of a {layout.architecture} ({layout.source}), got others: "
+            f"they differ in {', '.join(odd)}"
+        )
+    return {key: rule.transform.source_shape(shapes[rule.path]) for key, rule in rules.items()}
+
+
+def convert(arrays: Mapping[str, np.ndarray], layout: Layout, variables: Any) -> Any:
+    """A network's variables from the arrays of a weights file.
+
+    Every key of the file must be used, every variable be given, every shape fit and every number
+    be finite; otherwise nothing is converted and one error lists all that is wrong.
+
+    Args:
+      arrays: by source key, in the source's layout; any floating dtype.
+      layout: the source's table, see `layouts` and `select_layout`.
+      variables: the network's variables as a nested dict of arrays or `jax.ShapeDtypeStruct`, as
+        `nnx.to_pure_dict` gives; only structure, shapes and dtypes are used.
+
+    Returns:
+      Variables of the same structure, shapes and dtypes.
+
+    Raises:
+      WeightsError: missing, unused, mis-shaped, non-floating or non-finite arrays, or negative
+        variances.
+
+    >>> import jax, numpy as np
+    >>> from signsal_jax.weights import Layout, Rule
+    >>> layout = Layout("toy", "torch", (Rule("fc.bias", "head.bias"),), "fc.bias")
+    >>> shapes = {"head": {"bias": jax.ShapeDtypeStruct((2,), np.float32)}}
+    >>> convert({"fc.bias": np.array([1.0, 2.0])}, layout, shapes)["head"]["bias"].tolist()
+    [1.0, 2.0]
+    >>> convert({"fc.weight": np.zeros((2, 3))}, layout, shapes)
+    Traceback (most recent call last):
+    ...
+    signsal_jax.weights.errors.WeightsError: weights that do not fit toy (torch)
+      missing (1): fc.bias
+      unused (1): fc.weight
+    """
+    shapes = source_shapes(layout, variables)
+    rules = layout.required
+    leaves = _named_leaves(variables)
+    problems: dict[str, list[str]] = {
+        "missing": sorted(rules.keys() - arrays.keys()),
+        "unused": sorted(arrays.keys() - rules.keys() - layout.ignorable),
+        "of another shape": [],
+        "not floating point": [],
+        "not finite": [],
+        "negative variances": [],
+    }
+    converted: dict[str, np.ndarray] = {}
+    for key in rules.keys() & arrays.keys():
+        array, rule = arrays[key], rules[key]
+        if array.shape != shapes[key]:
+            expected, got = list(shapes[key]), list(array.shape)
+            problems["of another shape"].append(f"{key} (expected {expected}, got {got})")
+        elif not jnp.issubdtype(array.dtype, jnp.floating):
+            problems["not floating point"].append(f"{key} ({array.dtype})")
+        else:
+            assert rule.path is not None
+            value = rule.transform.apply(array).astype(leaves[rule.path].dtype)
+            converted[rule.path] = value
+            if not np.isfinite(value).all():
+                wrong = int(np.sum(~np.isfinite(value)))
+                problems["not finite"].append(f"{key} ({wrong} of {value.size} numbers)")
+            elif rule.path.endswith(".var") and (value < 0).any():
+                problems["negative variances"].append(key)
+    if any(problems.values()):
+        raise _error(layout, arrays, problems, shapes)
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: jnp.asarray(converted[_name(path)]), variables
+    )
+
+
+def _name(path: tuple[Any, ...]) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator=".")
+
+
+def _named_leaves(variables: Any) -> dict[str, Any]:
+    return {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(variables)}
+
+
+def _error(
+    layout: Layout,
+    arrays: Mapping[str, np.ndarray],
+    problems: Mapping[str, list[str]],
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+) -> WeightsError:
+    lines = [f"weights that do not fit {layout.architecture} ({layout.source})"]
+    known = identify(arrays)
+    if known is not None and known.architecture != layout.architecture:
+        lines.append(f"  expected a {layout.architecture}, got a {known.architecture}")
+    key = layout.classifier
+    if shapes and key in arrays and arrays[key].shape[1:] == shapes[key][1:]:
+        expected, got = shapes[key][0], arrays[key].shape[0]
+        if expected != got:
+            lines.append(f"  expected {expected} classes, got {got}")
+    for problem, keys in problems.items():
+        if keys:
+            lines.append(f"  {problem} ({len(keys)}): {', '.join(sorted(keys))}")
+    return WeightsError("\n".join(lines))

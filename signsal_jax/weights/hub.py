@@ -1,0 +1,44 @@
+"""Weights from the Hugging Face hub, through the optional package `huggingface_hub`."""
+
+import re
+from pathlib import Path
+
+from signsal_jax.weights.errors import WeightsError
+
+SCHEME = "hf://"
+_FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+def download(source: str) -> Path:
+    """The local copy of a hub repository's weights file.
+
+    Args:
+      source: "hf://owner/name", whose `model.safetensors` (or else `pytorch_model.bin`) is
+        taken, or "hf://owner/name/file".
+
+    Returns:
+      A path in the hub's cache.
+
+    Raises:
+      WeightsError: not of that form, or no such repository or file.
+      ImportError: `huggingface_hub` is not installed.
+    """
+    match = re.fullmatch(r"hf://([\w.-]+/[\w.-]+)(?:/(.+))?", source)
+    if match is None:
+        raise WeightsError(f"expected hf://owner/name or hf://owner/name/file, got {source!r}")
+    try:
+        import huggingface_hub as hub
+        from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+    except ImportError as error:
+        raise ImportError(
+            f"{source}: expected the package huggingface_hub: pip install 'signsal_jax[hub]'"
+        ) from error
+    repository, file = match.groups()
+    for candidate in (file,) if file else _FILES:
+        try:
+            return Path(hub.hf_hub_download(repository, candidate))
+        except EntryNotFoundError:
+            continue
+        except (HfHubHTTPError, OSError) as error:
+            raise WeightsError(f"{source}: {error}") from error
+    raise WeightsError(f"{source}: expected {file or ' or '.join(_FILES)} in the repository")

@@ -1,0 +1,113 @@
+"""What a conversion table is made of: one rule per source key."""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+Shape = tuple[int, ...]
+
+
+class Transform(NamedTuple):
+    """How an array of the source becomes one of ours, and which source shape that takes."""
+
+    name: str
+    apply: Callable[[np.ndarray], np.ndarray]
+    source_shape: Callable[[Shape], Shape]
+
+
+IDENTITY = Transform("identity", lambda array: array, lambda shape: shape)
+CONVOLUTION = Transform(
+    "OIHW->HWIO",
+    lambda array: array.transpose(2, 3, 1, 0),
+    lambda shape: (shape[3], shape[2], shape[0], shape[1]),
+)
+DENSE = Transform("OI->IO", lambda array: array.T, lambda shape: shape[::-1])
+CHANNELS_FIRST_SCALE = Transform(
+    "C11->C", lambda array: array.reshape(-1), lambda shape: (*shape, 1, 1)
+)
+
+
+class Rule(NamedTuple):
+    """One key of the source: which of our variables it becomes, and how.
+
+    `path` is dotted, as `jax.tree_util.keystr(..., simple=True, separator=".")` writes it. None
+    declares a key that a source may have and that inference does not need.
+    """
+
+    source: str
+    path: str | None
+    transform: Transform = IDENTITY
+
+
+class Layout(NamedTuple):
+    """The conversion table of one architecture from one source.
+
+    Attributes:
+      architecture: the network's name in the zoo.
+      source: whose names these are.
+      rules: one for every key.
+      classifier: the source key whose first dimension is the number of classes.
+      mean, std: per channel, what that source's networks expect inputs in [0, 1] to be
+        normalized with; None where they take raw pixels.
+    """
+
+    architecture: str
+    source: str
+    rules: tuple[Rule, ...]
+    classifier: str
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    @property
+    def required(self) -> dict[str, Rule]:
+        """The rules of all keys that must be there, by source key."""
+        return {rule.source: rule for rule in self.rules if rule.path is not None}
+
+    @property
+    def ignorable(self) -> frozenset[str]:
+        """The keys that may be there and are not needed."""
+        return frozenset(rule.source for rule in self.rules if rule.path is None)
+
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def conv(source: str, path: str, *, use_bias: bool = True) -> list[Rule]:
+    """The rules of a torch Conv2d."""
+    kernel = Rule(f"{source}.weight", f"{path}.kernel", CONVOLUTION)
+    return [kernel, Rule(f"{source}.bias", f"{path}.bias")] if use_bias else [kernel]
+
+
+def linear(source: str, path: str) -> list[Rule]:
+    """The rules of a torch Linear."""
+    kernel = Rule(f"{source}.weight", f"{path}.kernel", DENSE)
+    return [kernel, Rule(f"{source}.bias", f"{path}.bias")]
+
+
+def layer_norm(source: str, path: str) -> list[Rule]:
+    """The rules of a torch LayerNorm."""
+    return [Rule(f"{source}.weight", f"{path}.scale"), Rule(f"{source}.bias", f"{path}.bias")]
+
+
+def batch_norm(source: str, path: str) -> list[Rule]:
+    """The rules of a torch BatchNorm2d, whose batch counter only training without momentum uses."""
+    return [
+        *layer_norm(source, path),
+        Rule(f"{source}.running_mean", f"{path}.mean"),
+        Rule(f"{source}.running_var", f"{path}.var"),
+        Rule(f"{source}.num_batches_tracked", None),
+    ]
+
+
+def with_head(layout: Layout) -> Layout:
+    """The layout of `torch.nn.Sequential(network, Linear)`: the paper's layer on top."""
+
+    def moved(rule: Rule) -> Rule:
+        path = None if rule.path is None else f"backbone.{rule.path}"
+        return rule._replace(source=f"0.{rule.source}", path=path)
+
+    rules: Iterable[Rule] = (*(moved(rule) for rule in layout.rules), *linear("1", "head"))
+    source = f"{layout.source}, linear layer on top"
+    return layout._replace(source=source, rules=tuple(rules), classifier="1.weight")

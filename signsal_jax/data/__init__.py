@@ -4,6 +4,7 @@ from signsal_jax.data.dataset import (
     Arrays as Arrays,
     Batch as Batch,
     Dataset as Dataset,
+    Source as Source,
     batches as batches,
     resize as resize,
     to_float as to_float,

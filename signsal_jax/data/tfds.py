@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -61,17 +62,31 @@ def _builder(name: str, data_dir: Path) -> Any:
     tfds = extra("tensorflow_datasets", "data")
     try:
         builder = tfds.builder(name, data_dir=str(data_dir))
-    except tfds.core.registered.DatasetNotFoundError as error:
+    except (ValueError, AssertionError) as error:  # TFDS asserts that it knows the version
+        unknown = isinstance(error, tfds.core.registered.DatasetNotFoundError)
+        reason = (
+            f"{data_dir} holds no prepared set of that name"
+            if unknown
+            else str(error).strip().splitlines()[0]
+        )
         raise ValueError(
             f"data set: expected {MNIST5K}, cifar10, imagenette or another TFDS name (they are "
             f"listed by  python -c 'import tensorflow_datasets as t; print(t.list_builders())'), "
-            f"got {name!r}, and {data_dir} holds no prepared set of that name"
+            f"got {name!r}: {reason}"
         ) from error
     if not builder.is_prepared():
         raise NotPreparedError(
             f"data set {name}: not prepared in {data_dir} (looked for {builder.data_path}). "
-            f"Prepare it with  signsal prepare {name} --data-dir {data_dir}  (extra `prepare`), or "
-            "name another folder with --data-dir"
+            f"Prepare it with  signsal prepare {name} --data-dir {shlex.quote(str(data_dir))}  "
+            "(extra `prepare`), or name another folder with --data-dir"
+        )
+    file_format = builder.info.file_format
+    if file_format != tfds.core.FileFormat.ARRAY_RECORD:
+        # Such as TFDS's own default, tfrecord; it refuses to add another to the same folder.
+        raise NotPreparedError(
+            f"data set {name}: expected array_record, which has random access, got "
+            f"{file_format.value} in {builder.data_path}. Prepare it in another folder with  "
+            f"signsal prepare {name} --data-dir OTHER_DIR  (extra `prepare`)"
         )
     return builder
 
@@ -82,7 +97,9 @@ def prepare(name: str, data_dir: Path) -> None:
     Raises:
       ImportError: TensorFlow is not installed (extra `prepare`).
     """
+    # TFDS needs both of these here without asking for them.
     extra("tensorflow", "prepare")
+    extra("importlib_resources", "prepare")
     tfds = extra("tensorflow_datasets", "prepare")
     builder = tfds.builder(name, data_dir=str(data_dir), file_format="array_record")
     builder.download_and_prepare()
@@ -104,6 +121,12 @@ def _load(name: str, split: str, data_dir: Path, image_size: tuple[int, int] | N
     if not {"image", "label"} <= set(features):
         raise ValueError(
             f"data set {name}: expected the features image and label, got {', '.join(features)}"
+        )
+    if getattr(features["label"], "names", None) is None or len(features["image"].shape) != 3:
+        raise ValueError(
+            f"data set {name}: expected images with one class each, got image "
+            f"{type(features['image']).__name__}{features['image'].shape} and label "
+            f"{type(features['label']).__name__}{features['label'].shape}"
         )
     *own_size, channels = features["image"].shape
     height, width = image_size or _IMAGE_SIZES.get(builder.name) or own_size

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from flax import nnx
 
 from signsal_jax import _files
 from signsal_jax.models import Model, create, from_nnx
+from signsal_jax.models.normalize import Normalize
+from signsal_jax.models.resnet import WithHead
 
 CONFIG = "config.json"
 CHECKPOINTS = "checkpoints"
@@ -121,7 +124,13 @@ def load_run(run: Path) -> Model:
     """
     config = read_config(run)
     shape = tuple(config["image_shape"])
-    network = create(config["model"], len(config["class_names"]), in_features=shape[2])
+    normalization = config.get("preprocessing")
+    network = nnx.eval_shape(
+        lambda: create(config["model"], len(config["class_names"]), in_features=shape[2])
+    )
+    if normalization:
+        assert isinstance(network, WithHead)  # only networks with weights under a head have one
+        network.backbone = Normalize(network.backbone, **normalization)
     graph, state = nnx.split(network)
     if not (Path(run) / CHECKPOINTS).is_dir():
         raise RunError(f"run {run}: expected a checkpoint in {CHECKPOINTS}/, found no such folder")
@@ -137,7 +146,7 @@ def load_run(run: Path) -> Model:
     ]
     if bad:
         raise RunError(f"run {run}: expected finite weights, got NaN or infinity in {bad[:3]}")
-    nnx.replace_by_pure_dict(state, restored)
+    nnx.replace_by_pure_dict(state, jax.tree.map(jnp.asarray, restored))
     apply_fn, variables = from_nnx(nnx.merge(graph, state))
-    origin = {**config, "step": step, "preprocessing": None}
+    origin = {**config, "step": step, "preprocessing": normalization}
     return Model(apply_fn, variables, config["class_names"], shape, origin)

@@ -21,6 +21,12 @@ class TrainConfig:
     """mnist5k, cifar10, imagenette, or any TFDS image classification set by its TFDS name."""
     model: Literal[MODELS] = "cnn"  # pyright: ignore[reportInvalidTypeForm]
     """The network."""
+    weights: str | None = None
+    """Start from ImageNet weights: a safetensors or torch file, hf://owner/name, or "package"."""
+    freeze: bool = False
+    """Train only the linear layer on top; everything under it stays as --weights has it."""
+    preprocess: bool = False
+    """Apply the normalization of --weights; the paper feeds raw [0, 1] pixels."""
     data_dir: Path | None = None
     """Where TFDS sets are prepared (default: TFDS's own folder)."""
     image_size: tuple[int, int] | None = None
@@ -50,3 +56,5 @@ class TrainConfig:
             raise ValueError(f"weight_decay: expected at least 0, got {self.weight_decay}")
         if self.checkpoint_every is not None and self.checkpoint_every < 1:
             raise ValueError(f"checkpoint_every: expected at least 1, got {self.checkpoint_every}")
+        if self.weights is None and (self.freeze or self.preprocess):
+            raise ValueError("weights: expected with --freeze and --preprocess, got none")

@@ -11,13 +11,15 @@ import optax
 from flax import nnx
 from tqdm import tqdm
 
-from signsal_jax import _files, checkpoint, data, models
-from train import step as steps
+from signsal_jax import _files, checkpoint, data
+from train import step as steps, task as tasks
 from train.config import TrainConfig
 from train.metrics_file import MetricsFile
 
 
-def _described(config: TrainConfig, train_set: data.Dataset) -> dict[str, Any]:
+def _described(
+    config: TrainConfig, train_set: data.Dataset, origin: dict[str, Any]
+) -> dict[str, Any]:
     """The configuration as it is recorded, with what only the data could tell."""
     values = dataclasses.asdict(config)
     return {
@@ -25,6 +27,8 @@ def _described(config: TrainConfig, train_set: data.Dataset) -> dict[str, Any]:
         "out": str(config.out),
         "data_dir": None if config.data_dir is None else str(config.data_dir),
         "image_size": list(config.image_size) if config.image_size else None,
+        "weights_origin": origin,
+        "preprocessing": origin.get("preprocessing"),
         "dataset_version": train_set.name,
         "dataset_note": train_set.note,
         "train_images": len(train_set),
@@ -38,17 +42,15 @@ def _accuracy(eval_step: Any, state: steps.TrainState, batches: list[data.Batch]
     return float(sum(s.correct for s in sums) / sum(s.images for s in sums))
 
 
-def _variables(state: steps.TrainState) -> Any:
-    return nnx.to_pure_dict(nnx.merge_state(state.params, state.rest))
+def _saved(task: tasks.Task, state: steps.TrainState) -> dict[str, Any]:
+    """What a checkpoint holds: the whole network, frozen part included, and the optimizer."""
+    trained = nnx.to_pure_dict(nnx.merge_state(state.params, state.rest))
+    return {"variables": task.whole(trained), "opt_state": jax.tree.leaves(state.opt_state)}
 
 
-def _saved(state: steps.TrainState) -> dict[str, Any]:
-    return {"variables": _variables(state), "opt_state": jax.tree.leaves(state.opt_state)}
-
-
-def _restored(state: steps.TrainState, saved: dict[str, Any]) -> steps.TrainState:
+def _restored(task: tasks.Task, state: steps.TrainState, saved: dict[str, Any]) -> steps.TrainState:
     variables = nnx.merge_state(state.params, state.rest)
-    nnx.replace_by_pure_dict(variables, saved["variables"])
+    nnx.replace_by_pure_dict(variables, task.part(saved["variables"]))
     params, rest = nnx.split_state(variables, nnx.Param, ...)
     treedef = jax.tree.structure(state.opt_state)
     return steps.TrainState(params, rest, jax.tree.unflatten(treedef, saved["opt_state"]))
@@ -67,27 +69,23 @@ def train(config: TrainConfig) -> float:
     test_set = data.load(
         config.dataset, "test", data_dir=config.data_dir, image_size=config.image_size
     )
-    checkpoint.claim(config.out, _described(config, train_set))
-
-    key = jax.random.key(config.seed)
-    network = models.create(
-        config.model, len(train_set.class_names), in_features=train_set.image_shape[2], key=key
-    )
+    network, origin = tasks.start(config, len(train_set.class_names), train_set.image_shape[2])
+    checkpoint.claim(config.out, _described(config, train_set, origin))
+    task = tasks.make(config, network, train_set, test_set)
     optimizer = optax.adamw(config.learning_rate, weight_decay=config.weight_decay)
-    graph, state = steps.init(network, optimizer)
+    graph, state = steps.init(task.network, optimizer)
     train_step = steps.make_train_step(graph, optimizer)
     eval_step = steps.make_eval_step(graph)
 
     last = config.epochs * len(train_set) // config.batch_size
     every = config.checkpoint_every or math.ceil(len(train_set) / config.batch_size)
-    stream = data.training_batches(train_set, config.batch_size, config.seed)
-    test_batches = list(data.batches(test_set, config.batch_size))
+    stream = data.training_batches(task.train_set, config.batch_size, config.seed)
 
     with checkpoint.manager(config.out) as opened:
-        found = checkpoint.restore(opened, _saved(state))
+        found = checkpoint.restore(opened, _saved(task, state))
         start = 0
         if found is not None:
-            start, state = found[0], _restored(state, found[1])
+            start, state = found[0], _restored(task, state, found[1])
         metrics = MetricsFile(config.out / "metrics.csv", start)
         bar = tqdm(total=last, initial=start, desc=f"training {config.model}", unit="step", delay=2)
         sums, since = [], time.monotonic()
@@ -115,15 +113,15 @@ def train(config: TrainConfig) -> float:
                     "images_per_second": round(int(total.images) / (time.monotonic() - since), 1),
                 }
                 if is_end:
-                    row["test_accuracy"] = _accuracy(eval_step, state, test_batches)
+                    row["test_accuracy"] = _accuracy(eval_step, state, task.test_batches)
                 metrics.write(**row)
                 shown = {k: f"{row[k]:.3f}" for k in row if k.endswith(("loss", "accuracy"))}
                 bar.set_postfix(shown)
                 sums, since = [], time.monotonic()
             if is_end:
-                checkpoint.save(opened, number, _saved(state))
+                checkpoint.save(opened, number, _saved(task, state))
         bar.close()
-    accuracy = _accuracy(eval_step, state, test_batches)
+    accuracy = _accuracy(eval_step, state, task.test_batches)
     _files.write_json(
         config.out / "summary.json",
         {

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
@@ -33,6 +34,6 @@ def from_nnx(model: nnx.Module) -> tuple[ApplyFn, Variables]:
     graph, variables = nnx.split(inference)
 
     def apply_fn(variables: Any, images: Any, /) -> Array:
-        return nnx.merge(graph, variables)(images)
+        return nnx.merge(graph, variables)(jnp.asarray(images))
 
     return apply_fn, variables

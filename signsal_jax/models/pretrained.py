@@ -96,6 +96,19 @@ def load(
         if weights is not None:
             raise ValueError(f"weights: expected None for {name}, which has its own; got {weights}")
         return _load_packaged(name)
+    network, origin = load_network(name, weights, preprocess=preprocess)
+    classes = origin["classes"]
+    names = _class_names(classes) if class_names is None else tuple(class_names)
+    if len(names) != classes:
+        raise ValueError(f"class_names: expected {classes} like the weights, got {len(names)}")
+    size = image_size(name)
+    return Model(*from_nnx(network), names, (size, size, 3), origin)
+
+
+def load_network(
+    name: str, weights: str | os.PathLike[str] | None, *, preprocess: bool
+) -> tuple[nnx.Module, dict[str, Any]]:
+    """The Flax NNX module of `load`, for further training, and the origin to record."""
     if weights is None:
         if name not in weight_files.PACKAGED:
             raise ValueError(f"weights: expected a file or 'hf://owner/name' for {name}, got None")
@@ -103,24 +116,21 @@ def load(
     file = weight_files.read(weights)
     layout = weight_files.select_layout(name, file.arrays)
     classes = weight_files.count_classes(file.arrays, layout)
-    names = _class_names(classes) if class_names is None else tuple(class_names)
-    if len(names) != classes:
-        raise ValueError(f"class_names: expected {classes} like the weights, got {len(names)}")
     network = nnx.eval_shape(lambda: create_backbone(name, classes))
     network = _with_variables(network, file.arrays, layout)
     normalization = None
     if preprocess and layout.mean is not None and layout.std is not None:
-        normalization = {"mean": layout.mean, "std": layout.std}
-        network = Normalize(network, mean=layout.mean, std=layout.std)
+        normalization = {"mean": list(layout.mean), "std": list(layout.std)}
+        network = Normalize(network, **normalization)
     origin = {
         "model": name,
         "weights": os.path.basename(os.fspath(file.source)),
         "layout": layout.source,
         "sha256": file.sha256,
+        "classes": classes,
         "preprocessing": normalization,
     }
-    size = image_size(name)
-    return Model(*from_nnx(network), names, (size, size, 3), origin)
+    return network, origin
 
 
 def _class_names(classes: int) -> tuple[str, ...]:

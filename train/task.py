@@ -1,0 +1,90 @@
+"""What a run trains: which network on which inputs, and how that makes the whole network."""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax import nnx
+from tqdm import tqdm
+
+from signsal_jax import data, models
+from signsal_jax.models.pretrained import load_network
+from signsal_jax.models.resnet import WithHead
+from train.config import TrainConfig
+
+PACKAGE = "package"
+
+
+class Task(NamedTuple):
+    """A network to train and its data.
+
+    Attributes:
+      network: what is trained: the whole network, or its last layer alone.
+      train_set: random access to (input, label).
+      test_batches: the test split, padded.
+      frozen: the variables of the whole network that are not trained, by name; empty if all are.
+    """
+
+    network: nnx.Module
+    train_set: data.Source
+    test_batches: list[data.Batch]
+    frozen: dict[str, Any]
+
+    def whole(self, trained: Any) -> Any:
+        """The variables of the whole network, given those of `network`."""
+        return {**self.frozen, "head": trained} if self.frozen else trained
+
+    def part(self, whole: Any) -> Any:
+        """The inverse of `whole`."""
+        return whole["head"] if self.frozen else whole
+
+
+def start(config: TrainConfig, classes: int, channels: int) -> tuple[nnx.Module, dict[str, Any]]:
+    """The whole network before training, and what to record of the weights it starts from.
+
+    Raises:
+      ValueError: weights for a network without a 1000-way layer, or of another architecture.
+    """
+    key = jax.random.key(config.seed)
+    if config.weights is None:
+        return models.create(config.model, classes, in_features=channels, key=key), {}
+    weights = None if config.weights == PACKAGE else config.weights
+    backbone, origin = load_network(config.model, weights, preprocess=config.preprocess)
+    if origin["classes"] != 1000:
+        raise ValueError(
+            f"weights: expected a network with ImageNet's 1000 classes, got {origin['classes']}"
+        )
+    network = WithHead(backbone, classes, rngs=nnx.Rngs(params=key))
+    return network, origin
+
+
+def make(
+    config: TrainConfig, network: nnx.Module, train_set: data.Dataset, test_set: data.Dataset
+) -> Task:
+    """The task of a configuration; a frozen network's features are computed here, once."""
+    if not config.freeze:
+        return Task(network, train_set, list(data.batches(test_set, config.batch_size)), {})
+    assert isinstance(network, WithHead)
+    backbone = nnx.to_pure_dict(nnx.state(network.backbone))
+    train_features, test_features = (
+        _features(network.backbone, dataset, config.batch_size) for dataset in (train_set, test_set)
+    )
+    return Task(
+        network.head,
+        train_features,
+        list(data.batches(test_features, config.batch_size)),
+        {"backbone": backbone},
+    )
+
+
+def _features(backbone: nnx.Module, dataset: data.Dataset, batch_size: int) -> data.Arrays:
+    """The frozen network's output for every image, and the labels."""
+    apply_fn, variables = models.from_nnx(backbone)
+    apply = jax.jit(apply_fn)
+    features, labels = [], []
+    total = -(-len(dataset) // batch_size)
+    title = f"features of {dataset.split}"
+    for batch in tqdm(data.batches(dataset, batch_size), title, total, unit="batch", delay=2):
+        features.append(np.asarray(apply(variables, batch.images))[batch.mask])
+        labels.append(batch.labels[batch.mask])
+    return data.Arrays(np.concatenate(features), np.concatenate(labels))

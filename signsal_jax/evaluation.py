@@ -58,12 +58,14 @@ def evaluation_step(
     *,
     fractions: Sequence[float] = PAPER_FRACTIONS,
     rule: str = "paper",
+    precision: str | None = "highest",
 ) -> BatchResult:
     """Five maps and six curves of one batch: pure, everything on the device."""
-    saliency = saliency_maps(apply_fn, variables, images)
-    curves = evaluate_deletion(
-        apply_fn, variables, images, saliency.maps, fractions=fractions, rule=rule
-    )
+    saliency = saliency_maps(apply_fn, variables, images, precision=precision)
+    with jax.default_matmul_precision(precision):
+        curves = evaluate_deletion(
+            apply_fn, variables, images, saliency.maps, fractions=fractions, rule=rule
+        )
     return BatchResult(saliency, curves)
 
 
@@ -74,6 +76,7 @@ def evaluate(
     batch_size: int = 128,
     fractions: Sequence[float] = PAPER_FRACTIONS,
     rule: str = "paper",
+    precision: str | None = "highest",
 ) -> Evaluation:
     """Runs the deletion benchmark on every image of a data set.
 
@@ -83,6 +86,7 @@ def evaluate(
       batch_size: images a step; the last batch is padded and the padding dropped.
       fractions: shares of deleted pixels, each in [0, 1].
       rule: "paper" or "exact", see `deletion_masks`.
+      precision: of float32 products, see `signed_jacobian`.
 
     Returns:
       `Evaluation`.
@@ -106,7 +110,9 @@ def evaluate(
 
     @jax.jit
     def step(variables: Any, images: Array) -> tuple[Array, Array, Any, list]:
-        result = evaluation_step(model.apply_fn, variables, images, fractions=fractions, rule=rule)
+        result = evaluation_step(
+            model.apply_fn, variables, images, fractions=fractions, rule=rule, precision=precision
+        )
         valid = result.saliency.valid
         for curve in result.curves.values():
             valid &= curve.valid

@@ -30,6 +30,8 @@ class Evaluate:
     """How many pixels a fraction deletes."""
     fractions: tuple[float, ...] = PAPER_FRACTIONS
     """Shares of deleted pixels, increasing, each in [0, 1]."""
+    precision: Literal["highest", "high", "default"] = "highest"
+    """Of float32 products on devices that would round them; "default" is fastest there."""
     seed: int = 0
     """Of the bootstrap over images."""
     out: Path | None = None
@@ -49,6 +51,7 @@ class Evaluate:
             batch_size=self.batch_size,
             fractions=self.fractions,
             rule=self.rule,
+            precision=self.precision,
         )
         summary = summarize(evaluation, seed=self.seed)
         title = f"{dataset.name} {dataset.split}, {summary['images']} images"

@@ -4,7 +4,7 @@ import dataclasses
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -36,6 +36,8 @@ class Explain:
     network: tyro.conf.OmitArgPrefixes[NetworkOptions]
     target: int | None = None
     """The class index to explain (default: the predicted class)."""
+    precision: Literal["highest", "high", "default"] = "highest"
+    """Of float32 products on devices that would round them; "default" is fastest there."""
     out: Path = Path("explanations")
     """The folder to write to."""
 
@@ -50,7 +52,7 @@ class Explain:
                 f"--target: expected a class index in [0, {classes - 1}], got {self.target}"
             )
         bar = tqdm(total=classes * len(self.images), desc="explaining", unit="class", delay=2)
-        step = jax.jit(_step(ticking(model.apply_fn, bar.update), classes, self.target))
+        step = jax.jit(self._step(ticking(model.apply_fn, bar.update), classes))
         stems = Counter(path.stem for path in self.images)
         results, failures = [], []
         for number, path in enumerate(self.images):
@@ -72,6 +74,16 @@ class Explain:
             print(f"signsal: {failure}", file=sys.stderr)
         return 1 if failures else 0
 
+    def _step(self, apply_fn: ApplyFn, classes: int) -> Any:
+        return lambda variables, images: saliency_maps(
+            apply_fn,
+            variables,
+            images,
+            target="predicted" if self.target is None else self.target,
+            class_chunk=_CLASS_CHUNK if classes > _CLASS_CHUNK else None,
+            precision=self.precision,
+        )
+
     def _explain(self, model: Model, step: Any, path: Path, stem: str) -> dict[str, Any]:
         image = read_image(path, model.input_shape)
         saliency = jax.device_get(step(model.variables, image[None]))
@@ -90,19 +102,6 @@ class Explain:
             "maps": arrays.name,
             **_description(model, saliency),
         }
-
-
-def _step(apply_fn: ApplyFn, classes: int, target: int | None) -> Any:
-    def step(variables: Any, images: Any) -> Saliency:
-        return saliency_maps(
-            apply_fn,
-            variables,
-            images,
-            target="predicted" if target is None else target,
-            class_chunk=_CLASS_CHUNK if classes > _CLASS_CHUNK else None,
-        )
-
-    return step
 
 
 def _description(model: Model, saliency: Saliency) -> dict[str, Any]:

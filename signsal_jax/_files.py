@@ -1,6 +1,5 @@
 """Files that are either whole or absent, and what a result must record about its making."""
 
-import hashlib
 import json
 import os
 import platform
@@ -44,12 +43,6 @@ def write_text(path: Path, text: str) -> Path:
 def write_json(path: Path, value: Any) -> Path:
     """Writes JSON atomically, numbers in full precision; NaN is an error, not a silent null."""
     return write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
-
-
-def sha256(path: Path) -> str:
-    """The checksum of a file, in hexadecimal."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def versions() -> dict[str, str]:

@@ -21,6 +21,7 @@ from signsal_jax.images import read_image
 from signsal_jax.maps import METHODS, Saliency
 from signsal_jax.models import Model
 from signsal_jax.models.pretrained import PACKAGED
+from signsal_jax.weights import sha256
 
 _TOP = 5
 # More classes than this are streamed: bounded memory, and a bar that moves.
@@ -97,7 +98,7 @@ class Explain:
         )
         return {
             "image": str(path),
-            "sha256": _files.sha256(path),
+            "sha256": sha256(path),
             "figure": figure.name,
             "maps": arrays.name,
             **_description(model, saliency),

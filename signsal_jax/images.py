@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 
 def read_image(path: str | os.PathLike, shape: tuple[int, int, int]) -> Float[np.ndarray, "h w c"]:
@@ -20,7 +20,7 @@ def read_image(path: str | os.PathLike, shape: tuple[int, int, int]) -> Float[np
 
     Raises:
       FileNotFoundError: no such file.
-      ValueError: not an image, or a corrupt or truncated one.
+      ValueError: not an image, a corrupt or truncated one, or one of 32 bits a pixel.
 
     >>> import tempfile, pathlib
     >>> from PIL import Image
@@ -38,8 +38,19 @@ def read_image(path: str | os.PathLike, shape: tuple[int, int, int]) -> Float[np
     height, width, channels = shape
     try:
         with Image.open(path) as opened:
-            picture = ImageOps.exif_transpose(opened).convert("L" if channels == 1 else "RGB")
+            picture = _eight_bits(ImageOps.exif_transpose(opened))
+            picture = picture.convert("L" if channels == 1 else "RGB")
             picture = ImageOps.fit(picture, (width, height), Image.Resampling.BILINEAR)
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+    # Pillow's readers raise all of these for damaged files.
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"image {path}: expected a readable picture, got: {error}") from error
     return np.asarray(picture, np.float32).reshape(shape) / 255
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """Sixteen bits a pixel scaled to eight; Pillow itself would cut them off at 255."""
+    if picture.mode.startswith("I;16"):
+        return Image.fromarray(np.round(np.asarray(picture) / 257).astype(np.uint8))
+    if picture.mode in ("I", "F"):
+        raise ValueError(f"pixels of 32 bits (mode {picture.mode}), whose white is unknown")
+    return picture

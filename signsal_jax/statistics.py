@@ -1,0 +1,195 @@
+"""Per-image statistics of the input Jacobian, streamed over classes: it is never stored."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Float
+
+from signsal_jax import _checks
+from signsal_jax._types import ApplyFn, ClassExtrema, Images, Logits, Variables
+from signsal_jax.jacobian import Pullback, class_gradients, linearize
+from signsal_jax.maps import COMPARATIVE_METHODS, kept_gradient, runner_up
+from signsal_jax.sharding import BY_IMAGE, own_classes, spread_over_classes
+
+STATISTICS = ("norm", "gram", "sign_agreement")
+SHARES = ("positive", "negative", "active", "inactive")
+
+
+def _rows(pullback: Pullback, classes: Array, logits: Logits) -> Array:
+    batch = len(logits)
+    return class_gradients(
+        pullback, jnp.broadcast_to(classes[:, None], (len(classes), batch)), logits
+    )
+
+
+def _products(first: Array, second: Array) -> Array:
+    return jnp.einsum("mbhwc,nbhwc->bmn", first, second, precision=jax.lax.Precision.HIGHEST)
+
+
+def split_statistics(
+    logits: Logits,
+    pullback: Pullback,
+    class_chunk: int | None,
+    statistics: Sequence[str] = STATISTICS,
+) -> dict[str, Array]:
+    """Inside `shard_map`: `jacobian_statistics` with the rows split over the axis `class`.
+
+    At most two chunks of class gradients exist at a time; only the finished `[b, k, k]` (or
+    `[b, k]`) are exchanged.
+    """
+    batch, num_classes = logits.shape
+    mine = own_classes(num_classes, class_chunk)
+    chunk = mine.shape[1]
+    columns = jnp.arange(-(-num_classes // chunk) * chunk).reshape(-1, chunk)
+    pairwise = [name for name in statistics if name != "norm"]
+
+    def block(rows: Array, others: Array) -> dict[str, Array]:
+        blocks = {}
+        if "gram" in pairwise:
+            blocks["gram"] = _products(rows, others)
+        if "sign_agreement" in pairwise:
+            # Sums of -1, 0 and 1: exact in float32 up to 2^24 entries, in any order.
+            size = rows[0, 0].size
+            blocks["sign_agreement"] = _products(jnp.sign(rows), jnp.sign(others)) / size
+        return blocks
+
+    def of_rows(classes: Array) -> dict[str, Array]:
+        rows = _rows(pullback, classes, logits)
+        found = {}
+        if "norm" in statistics:
+            found["norm"] = jnp.sqrt(jnp.square(rows).sum((2, 3, 4))).T
+        if pairwise and len(columns) == 1 and len(mine) == 1 and jax.lax.axis_size("class") == 1:
+            return found | block(rows, rows)
+        if pairwise:
+            blocks = jax.lax.map(
+                lambda others: block(rows, _rows(pullback, others, logits)), columns
+            )
+            found |= {
+                name: jnp.moveaxis(values, 0, 2).reshape(batch, chunk, -1)[..., :num_classes]
+                for name, values in blocks.items()
+            }
+        return found
+
+    def collect(values: Array) -> Array:
+        """Every device's rows `[n, b, chunk, ...]` at their place in `[b, k, ...]`."""
+        rows = jnp.moveaxis(values, 0, 1).reshape(batch, mine.size, *values.shape[3:])
+        empty = jnp.zeros_like(rows, shape=(batch, num_classes, *rows.shape[2:]))
+        # Padding's index is num_classes, out of range.
+        placed = empty.at[:, mine.reshape(-1)].add(rows, mode="drop")
+        return jax.lax.psum(placed, "class")
+
+    return jax.tree.map(collect, jax.lax.map(of_rows, mine))
+
+
+def jacobian_statistics(
+    apply_fn: ApplyFn,
+    variables: Variables,
+    images: Images,
+    *,
+    mesh: Mesh,
+    statistics: Sequence[str] = STATISTICS,
+    class_chunk: int | None = None,
+    precision: str | None = "highest",
+) -> dict[str, Float[Array, " b *k"]]:
+    """How long the class gradients are and how alike, image by image.
+
+    Pure: wrap it in `jax.jit`. One forward pass; k pullbacks for the norm alone and, for the
+    pairwise statistics, k for each chunk of classes besides (once k where one chunk holds all).
+
+    Args:
+      apply_fn: `apply_fn(variables, images) -> logits`, see `signsal_jax.ApplyFn`.
+      variables: the classifier's pytree of weights.
+      images: float `[b, h, w, c]`, pixels in [0, 1]; b must be a multiple of the mesh's `data`.
+      mesh: from `sharding.make_mesh`.
+      statistics: any of `STATISTICS`.
+      class_chunk: classes pulled back at a time on each device; None for all of its own.
+      precision: of float32 products, see `signed_jacobian`.
+
+    Returns:
+      By name: "norm" `[b, k]`, the l2 norm of each class's gradient; "gram" `[b, k, k]`, the
+      inner products of the classes' gradients; "sign_agreement" `[b, k, k]` in [-1, 1], the
+      mean over pixels and channels of the product of the two signs.
+
+    Raises:
+      TypeError, ValueError: as `signed_jacobian`; an unknown or repeated statistic.
+
+    >>> import jax.numpy as jnp
+    >>> from signsal_jax import sharding, statistics
+    >>> def apply_fn(variables, images):
+    ...     return images.sum((1, 2)) @ variables
+    >>> mesh = sharding.make_mesh(jax.devices()[:1])
+    >>> weights, images = jnp.asarray([[3.0, -1.0]]), jnp.ones((1, 2, 2, 1))
+    >>> found = statistics.jacobian_statistics(apply_fn, weights, images, mesh=mesh)
+    >>> found["norm"].tolist(), found["gram"][0, 0].tolist(), found["sign_agreement"][0].tolist()
+    ([[6.0, 2.0]], [36.0, -12.0], [[1.0, -1.0], [-1.0, 1.0]])
+    """
+    _checks.check_class_chunk(class_chunk)
+    names = _checks.check_methods(statistics, STATISTICS)
+
+    def local(variables: Any, images: Array) -> dict[str, Array]:
+        logits, pullback = linearize(
+            apply_fn, variables, spread_over_classes(images), precision=precision
+        )
+        return split_statistics(logits, pullback, class_chunk, names)
+
+    return jax.shard_map(
+        local, mesh=mesh, in_specs=(PartitionSpec(), BY_IMAGE), out_specs=BY_IMAGE
+    )(variables, jnp.asarray(images))
+
+
+def pixel_shares(extrema: ClassExtrema) -> Float[Array, "b 4"]:
+    """The share of pixels with a channel that each of `SHARES` keeps, in [0, 1].
+
+    Args:
+      extrema: from `class_extrema`.
+
+    Returns:
+      `[b, 4]`, in the order of `SHARES`.
+
+    Reference: arXiv 2309.12913, the definitions of the maps.
+
+    >>> import jax.numpy as jnp, signsal_jax
+    >>> from signsal_jax import statistics
+    >>> def apply_fn(variables, images):
+    ...     return jnp.einsum("bhwc,hwk->bk", images, variables)
+    >>> weights = jnp.asarray([[[2.0, 1.0], [-1.0, 0.5]]])
+    >>> extrema = signsal_jax.class_extrema(apply_fn, weights, jnp.ones((1, 1, 2, 1)), target=0)
+    >>> statistics.pixel_shares(extrema).tolist()
+    [[0.5, 0.5, 0.5, 0.5]]
+    """
+    gradients = (extrema.gradient, extrema.highest, extrema.lowest)
+    kept = [(kept_gradient(method, *gradients) != 0).any(-1) for method in SHARES]
+    return jnp.stack([pixels.mean((1, 2), dtype=jnp.float32) for pixels in kept], axis=1)
+
+
+def rival_pixels(extrema: ClassExtrema) -> Float[Array, "b 2 k"]:
+    """For how many active and inactive pixels each class is the closest other one.
+
+    Args:
+      extrema: from `class_extrema`.
+
+    Returns:
+      `[b, 2, k]`, counts over active pixels first, over inactive ones second; the target's own
+      count is 0.
+
+    >>> import jax.numpy as jnp, signsal_jax
+    >>> from signsal_jax import statistics
+    >>> def apply_fn(variables, images):
+    ...     return images.sum((1, 2)) @ variables
+    >>> weights = jnp.asarray([[2.0, -1.0, 1.5]])
+    >>> extrema = signsal_jax.class_extrema(apply_fn, weights, jnp.ones((1, 1, 1, 1)))
+    >>> statistics.rival_pixels(extrema).tolist()
+    [[[0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]]
+    """
+    batch, num_classes = extrema.logits.shape
+    counts = []
+    for method in COMPARATIVE_METHODS:
+        margin, rival = (values.reshape(batch, -1) for values in runner_up(method, extrema))
+        rows = jnp.arange(batch)[:, None]
+        zero = jnp.zeros((batch, num_classes), jnp.float32)
+        counts.append(zero.at[rows, rival].add((margin > 0).astype(jnp.float32), mode="drop"))
+    return jnp.stack(counts, axis=1)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,20 @@ def _save(figure: Figure, path: Path) -> Path:
     )
 
 
-def maps_figure(examples: Sequence[Example], path: Path) -> Path:
-    """The paper's figure: one row an image; columns image and the five maps ("hot" colours)."""
+def _write_note(figure: Figure, note: str) -> None:
+    if note:
+        # The whole note is in results.json.
+        first, _, _ = note.partition(". ")
+        text = textwrap.fill(first, 90)
+        bottom = min(axis.get_tightbbox().y0 for axis in figure.axes) / figure.bbox.height
+        figure.text(0.5, bottom - 0.02, text, ha="center", va="top", fontsize=7, color="#555555")
+
+
+def maps_figure(examples: Sequence[Example], path: Path, note: str = "") -> Path:
+    """The paper's figure: one row an image; columns image and the five maps ("hot" colours).
+
+    A note is written under it: what whoever shows the figure must say of its data.
+    """
     columns = ("image", *METHODS)
     figure = Figure(figsize=(1.5 * len(columns), 1.55 * len(examples) + 0.3))
     axes = figure.subplots(len(examples), len(columns), squeeze=False)
@@ -45,11 +58,12 @@ def maps_figure(examples: Sequence[Example], path: Path) -> Path:
     for axis, column in zip(axes[0], columns, strict=True):
         axis.set_title(column, fontsize=9)
     figure.subplots_adjust(wspace=0.05, hspace=0.05)
+    _write_note(figure, note)
     return _save(figure, path)
 
 
-def curves_figure(summary: dict[str, Any], path: Path, title: str = "") -> Path:
-    """Fidelity over deleted pixels, one panel for black and one for white deletion."""
+def curves_figure(summary: dict[str, Any], path: Path, title: str = "", note: str = "") -> Path:
+    """Fidelity over deleted pixels, one panel a fill; a note as in `maps_figure`."""
     fills = list(dict.fromkeys(curve["fill"] for curve in summary["curves"]))
     figure = Figure(figsize=(4.6 * len(fills), 3.6))
     axes = figure.subplots(1, len(fills), sharey=True, squeeze=False)[0]
@@ -67,6 +81,7 @@ def curves_figure(summary: dict[str, Any], path: Path, title: str = "") -> Path:
     if title:
         figure.suptitle(title, fontsize=10)
     figure.tight_layout()
+    _write_note(figure, note)
     return _save(figure, path)
 
 
@@ -112,8 +127,8 @@ def csv_table(summary: dict[str, Any]) -> str:
         ["fill", "map"]
         + [f"auc_{bound}" for bound in bounds]
         + [f"auc_minus_vanilla_{bound}" for bound in bounds]
-        + [f"fidelity_{fraction:g}" for fraction in summary["fractions"]]
-        + [f"deleted_{fraction:g}" for fraction in summary["fractions"]]
+        + [f"fidelity_{fraction:.12g}" for fraction in summary["fractions"]]
+        + [f"deleted_{fraction:.12g}" for fraction in summary["fractions"]]
     )
     for curve in summary["curves"]:
         writer.writerow(

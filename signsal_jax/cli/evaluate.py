@@ -57,8 +57,8 @@ class Evaluate:
         title = f"{dataset.name} {dataset.split}, {summary['images']} images"
         rows = examples(model, dataset, evaluation)
         if rows:
-            report.maps_figure(rows, out / "maps.png")
-        report.curves_figure(summary, out / "curves.png", title)
+            report.maps_figure(rows, out / "maps.png", dataset.note)
+        report.curves_figure(summary, out / "curves.png", title, dataset.note)
         _files.write_text(out / "table.md", report.markdown_table(summary))
         _files.write_text(out / "table.csv", report.csv_table(summary))
         _write_per_image(evaluation, out / "per_image.npz")

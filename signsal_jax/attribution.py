@@ -8,7 +8,14 @@ import jax.numpy as jnp
 from signsal_jax import _checks
 from signsal_jax._types import ApplyFn, Images, Variables
 from signsal_jax.jacobian import class_extrema, target_gradient
-from signsal_jax.maps import COMPARATIVE_METHODS, METHODS, Saliency, maps_from_extrema
+from signsal_jax.maps import (
+    CHANNELS,
+    COMPARATIVE_METHODS,
+    METHODS,
+    TIES,
+    Saliency,
+    maps_from_extrema,
+)
 
 
 def saliency_maps(
@@ -67,6 +74,8 @@ def saliency_maps(
     ([0], [[[0.0, 1.0]]])
     """
     methods = _checks.check_methods(methods, METHODS)
+    _checks.check_member("channel", channel, CHANNELS)
+    _checks.check_member("ties", ties, TIES)
     settings = {"target": target, "output": output, "precision": precision}
     if set(methods) & set(COMPARATIVE_METHODS):
         extrema = class_extrema(apply_fn, variables, images, class_chunk=class_chunk, **settings)

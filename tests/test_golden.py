@@ -8,6 +8,7 @@ share of deleted pixels (the same for both fills) and the agreement per image an
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -29,14 +30,17 @@ def reference():
 @pytest.fixture(scope="module")
 def classifier(reference):
     """The reference's weights in our Basic CNN: OIHW -> HWIO, [out, in] -> [in, out]."""
-    model = BasicCNN(10, features=(8, 16, 32), rngs=nnx.Rngs(0))
+    # Shapes only: initial weights would be thrown away.
+    model = nnx.eval_shape(lambda: BasicCNN(10, features=(8, 16, 32), rngs=nnx.Rngs(0)))
     layers = {"cnn_net.0": model.stem, "classifier": model.classifier}
     for index, block in enumerate(model.blocks):
         layers |= {f"cnn_net.{3 + index}.net.{2 * i}": c for i, c in enumerate(block.convs)}
     for name, layer in layers.items():
         weight = reference[f"torch/{name}.weight"]
-        layer.kernel[...] = weight.transpose(2, 3, 1, 0) if weight.ndim == 4 else weight.T
-        layer.bias[...] = reference[f"torch/{name}.bias"]
+        kernel = weight.transpose(2, 3, 1, 0) if weight.ndim == 4 else weight.T
+        assert layer.kernel.shape == kernel.shape
+        layer.kernel = nnx.Param(jnp.asarray(kernel))
+        layer.bias = nnx.Param(jnp.asarray(reference[f"torch/{name}.bias"]))
     assert 2 * len(layers) == sum(name.startswith("torch/") for name in reference)
     return signsal_jax.from_nnx(model)
 

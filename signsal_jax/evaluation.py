@@ -92,8 +92,8 @@ def evaluate(
       `Evaluation`.
 
     Raises:
-      ValueError: class counts or image shapes that do not fit, or an image whose logits or
-        gradients are not finite (the message names it).
+      ValueError: class counts or channels that do not fit, no images, a batch size below 1, or
+        an image whose logits are NaN or whose gradients are not finite (the message names it).
 
     Reference: arXiv 2309.12913, black and white deletion.
     """
@@ -107,6 +107,10 @@ def evaluate(
             f"data set {dataset.name}: expected {model.input_shape[2]} channels like the "
             f"network, got {dataset.image_shape[2]}"
         )
+    if len(dataset) == 0:
+        raise ValueError(f"data set {dataset.name}: expected at least one image, got none")
+    if batch_size < 1:
+        raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
 
     @jax.jit
     def step(variables: Any, images: Array) -> tuple[Array, Array, Any, list]:

@@ -1,0 +1,210 @@
+"""Every lowering of `nn` against XLA's own operation, values and two derivatives."""
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from signsal_jax import _conv_winograd, nn
+
+# batch, height, width, channels, features, window, strides, padding, groups
+CONVOLUTIONS = {
+    "stem": (2, 14, 15, 3, 8, 7, 2, 3, 1),
+    "stem of even size": (1, 16, 12, 3, 4, 7, 2, 3, 1),
+    "small stem": (2, 9, 8, 3, 8, 3, 2, 1, 1),
+    "patches": (2, 8, 9, 3, 8, 4, 4, 0, 1),
+    "stem without padding": (1, 11, 11, 1, 4, 5, 3, 0, 1),
+    "dense 1x1": (3, 1, 1, 5, 6, 3, 1, 1, 1),
+    "dense 2x2": (3, 2, 2, 5, 6, 3, 1, 1, 1),
+    "dense strided": (3, 4, 4, 5, 6, 3, 2, 1, 1),
+    "dense not square": (3, 2, 3, 5, 6, 3, 1, 1, 1),
+    "pointwise": (2, 5, 6, 7, 8, 1, 1, 0, 1),
+    "pointwise strided": (2, 5, 6, 7, 8, 1, 2, 0, 1),
+    "winograd": (2, 5, 7, 64, 72, 3, 1, 1, 1),
+    "winograd wide": (1, 3, 18, 72, 64, 3, 1, 1, 1),
+    "depthwise": (2, 8, 7, 4, 4, 7, 1, 3, 4),
+    "depthwise strided": (2, 9, 8, 4, 4, 3, 2, 1, 4),
+    "depthwise stride past the window": (2, 9, 8, 4, 4, 1, 2, 0, 4),
+    "grouped": (2, 6, 6, 4, 8, 3, 1, 1, 2),
+    "ordinary": (2, 9, 9, 16, 8, 3, 1, 1, 1),
+    "ordinary strided": (2, 9, 9, 32, 8, 3, 2, 1, 1),
+}
+POOLS = {
+    "paper": ((2, 9, 8, 3), 3, 2, 1),
+    "even": ((2, 8, 8, 3), 2, 2, 0),
+    "rows cut off": ((1, 9, 7, 2), 2, 2, 0),
+    "overlapping": ((1, 6, 5, 2), 3, 1, 1),
+    "gaps": ((1, 7, 7, 2), 2, 3, 0),
+}
+
+
+def own_convolution(images, kernel, *, strides, padding, groups):
+    return jax.lax.conv_general_dilated(
+        images,
+        kernel,
+        (strides, strides),
+        [(padding, padding)] * 2,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+        precision="highest",
+    )
+
+
+def own_pool(images, *, window, strides, padding):
+    sides = [(0, 0), (padding, padding), (padding, padding), (0, 0)]
+    return jax.lax.reduce_window(
+        images, -jnp.inf, jax.lax.max, (1, window, window, 1), (1, strides, strides, 1), sides
+    )
+
+
+def normal(seed, shape):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def derivatives(operation, arguments):
+    """The operation's output, a gradient in each argument, and a Hessian-vector product."""
+    shape = jax.eval_shape(operation, *arguments).shape
+    weights, directions = normal(9, shape), tuple(normal(8, a.shape) for a in arguments)
+    every = tuple(range(len(arguments)))
+
+    def loss(*arguments):
+        return (jnp.sin(operation(*arguments)) * weights).sum()
+
+    def slope(*arguments):
+        gradients = jax.grad(loss, every)(*arguments)
+        return sum((g * d).sum() for g, d in zip(gradients, directions, strict=True))
+
+    @jax.jit
+    def compute(*arguments):
+        return (
+            operation(*arguments),
+            jax.grad(loss, every)(*arguments),
+            jax.grad(slope, every)(*arguments),
+        )
+
+    return compute(*arguments)
+
+
+def assert_close(actual, expected, tolerance=1e-5):
+    for a, e in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+        assert a.shape == e.shape
+        assert a.dtype == e.dtype
+        np.testing.assert_allclose(a, e, rtol=0, atol=tolerance * float(jnp.abs(e).max()))
+
+
+def convolution_case(case):
+    batch, height, width, channels, features, window, strides, padding, groups = case
+    images = normal(0, (batch, height, width, channels))
+    kernel = normal(1, (window, window, channels // groups, features))
+    kernel /= np.sqrt(window**2 * channels / groups)
+    return images, kernel, {"strides": strides, "padding": padding, "groups": groups}
+
+
+@pytest.mark.parametrize("case", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
+def test_convolution_and_two_derivatives_equal_xlas_own(case):
+    images, kernel, settings = convolution_case(case)
+    actual = derivatives(lambda x, w: nn.conv2d(x, w, **settings), (images, kernel))
+    expected = derivatives(lambda x, w: own_convolution(x, w, **settings), (images, kernel))
+    assert_close(actual, expected)
+
+
+@pytest.mark.parametrize("case", POOLS.values(), ids=POOLS)
+@pytest.mark.parametrize("values", ["distinct", "ties"])
+def test_pool_and_two_derivatives_equal_xlas_own(case, values):
+    shape, window, strides, padding = case
+    images = normal(0, shape)
+    if values == "ties":
+        images = jax.nn.relu(jnp.round(images))
+    settings = {"window": window, "strides": strides, "padding": padding}
+    actual = derivatives(lambda x: nn.max_pool(x, **settings), (images,))
+    expected = derivatives(lambda x: own_pool(x, **settings), (images,))
+    np.testing.assert_array_equal(actual[0], expected[0])
+    assert_close(actual, expected)
+
+
+def test_a_tie_goes_to_the_first_in_reading_order():
+    for winner, others in (((0, 1), [(1, 0), (1, 1)]), ((1, 0), [(1, 1)])):
+        images = jnp.zeros((1, 2, 2, 1))
+        for row, column in (winner, *others):
+            images = images.at[0, row, column, 0].set(1.0)
+        gradient = jax.grad(lambda x: nn.max_pool(x, window=2, strides=2).sum())(images)
+        assert gradient[0, :, :, 0].tolist() == [
+            [float((row, column) == winner) for column in range(2)] for row in range(2)
+        ]
+
+
+def test_pool_lets_nan_and_infinity_through():
+    images = jnp.asarray([1.0, np.nan, 2.0, np.inf, -np.inf, -np.inf]).reshape(1, 1, 6, 1)
+    pooled = nn.max_pool(jnp.concatenate([images, images], 1), window=2, strides=2)
+    np.testing.assert_array_equal(pooled[0, 0, :, 0], [np.nan, np.inf, -np.inf])
+
+
+@pytest.mark.parametrize("name", ["stem", "dense 2x2", "winograd", "depthwise strided"])
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float64])
+def test_other_precisions(name, dtype):
+    with jax.enable_x64(dtype == jnp.float64):
+        images, kernel, settings = convolution_case(CONVOLUTIONS[name])
+        images, kernel = images.astype(dtype), kernel.astype(dtype)
+        actual = jax.jit(lambda x, w: nn.conv2d(x, w, **settings))(images, kernel)
+        expected = own_convolution(images, kernel, **settings)
+        assert actual.dtype == expected.dtype
+        assert_close(actual, expected, 1e-12 if dtype == jnp.float64 else 0)
+        pooled = nn.max_pool(actual, window=2, strides=1)
+        np.testing.assert_array_equal(pooled, own_pool(actual, window=2, strides=1, padding=0))
+
+
+def test_winograd_rounds_at_most_thrice_as_much_as_the_direct_sum():
+    images, kernel, settings = convolution_case((1, 8, 8, 128, 128, 3, 1, 1, 1))
+    with jax.enable_x64(True):
+        exact = own_convolution(images.astype(jnp.float64), kernel.astype(jnp.float64), **settings)
+    winograd = jax.jit(_conv_winograd.conv3x3)
+
+    def spread(outputs):
+        return float(np.sqrt(np.mean((np.asarray(outputs, np.float64) - exact) ** 2)))
+
+    direct = spread(own_convolution(images, kernel, **settings))
+    assert spread(winograd(images, kernel)) < 3 * direct
+
+
+@pytest.mark.parametrize("name", ["stem", "dense 2x2", "winograd", "depthwise"])
+def test_vmap_over_images_and_over_kernels(name):
+    images, kernel, settings = convolution_case(CONVOLUTIONS[name])
+    stacks = jnp.stack([images, 2 * images]), jnp.stack([kernel, -kernel])
+    both = jax.jit(jax.vmap(lambda x, w: nn.conv2d(x, w, **settings)))(*stacks)
+    expected = own_convolution(images, kernel, **settings)
+    assert_close(both, jnp.stack([expected, -2 * expected]))
+
+
+def test_scan_and_forward_mode():
+    images, kernel, settings = convolution_case(CONVOLUTIONS["stem"])
+    tangent = normal(5, images.shape)
+
+    def body(carry, x):
+        return carry, jax.jvp(lambda x: nn.conv2d(x, kernel, **settings), (x,), (tangent,))
+
+    _, (values, slopes) = jax.jit(lambda x: jax.lax.scan(body, 0.0, x))(images[None])
+    assert_close(values[0], own_convolution(images, kernel, **settings))
+    assert_close(slopes[0], own_convolution(tangent, kernel, **settings))
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
+def test_every_platform_lowers_and_only_cpu_leaves_xlas_convolution(platform):
+    images, kernel, settings = convolution_case(CONVOLUTIONS["winograd"])
+
+    def gradient(images, kernel):
+        def total(images):
+            outputs = nn.conv2d(images, kernel, **settings)
+            return nn.max_pool(outputs, window=3, strides=2, padding=1).sum()
+
+        return jax.grad(total)(images)
+
+    exported = jax.export.export(jax.jit(gradient), platforms=[platform])(images, kernel)
+    text = exported.mlir_module()
+    assert ("stablehlo.convolution" in text) == (platform != "cpu")
+    assert ("stablehlo.select_and_scatter" in text) == (platform != "cpu")
+
+
+def test_a_kernel_of_other_channels_is_refused():
+    with pytest.raises(TypeError, match="conv_general_dilated"):
+        nn.conv2d(jnp.ones((1, 4, 4, 3)), jnp.ones((3, 3, 2, 4)))

@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from signsal_jax import _conv_blocks, _conv_stem, _conv_winograd, _pool
 
-# Limits found by timing the pullback of the zoo's layers on CPU.
+# Limits for CPU, chosen from timings of the convolutions of the Basic CNN and ResNet-18 alone.
 _MAX_DENSE_PAIRS = 64  # input pixels times output pixels of a convolution done as one product
 _MAX_BLOCK_CHANNELS = 64  # channels of a space-to-depth block
 _MIN_WINOGRAD_CHANNELS = 64  # fewer do not pay for the transforms

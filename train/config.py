@@ -50,6 +50,8 @@ class TrainConfig:
         for name in ("epochs", "batch_size", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed: expected an integer in [0, 2**32 - 1], got {self.seed}")
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate: expected more than 0, got {self.learning_rate}")
         if not self.weight_decay >= 0:

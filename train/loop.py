@@ -42,6 +42,11 @@ def _accuracy(eval_step: Any, state: steps.TrainState, batches: list[data.Batch]
     return float(sum(s.correct for s in sums) / sum(s.images for s in sums))
 
 
+def _finite(state: steps.TrainState) -> bool:
+    leaves = jax.tree.leaves((state.params, state.rest))
+    return bool(jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all())
+
+
 def _saved(task: tasks.Task, state: steps.TrainState) -> dict[str, Any]:
     """What a checkpoint holds: the whole network, frozen part included, and the optimizer."""
     trained = nnx.to_pure_dict(nnx.merge_state(state.params, state.rest))
@@ -69,6 +74,12 @@ def train(config: TrainConfig) -> float:
     test_set = data.load(
         config.dataset, "test", data_dir=config.data_dir, image_size=config.image_size
     )
+    last = config.epochs * len(train_set) // config.batch_size
+    if last < 1:
+        raise ValueError(
+            f"batch_size: expected at most epochs x images = {config.epochs * len(train_set)}, got "
+            f"{config.batch_size}"
+        )
     network, origin = tasks.start(config, len(train_set.class_names), train_set.image_shape[2])
     checkpoint.claim(config.out, _described(config, train_set, origin))
     task = tasks.make(config, network, train_set, test_set)
@@ -77,7 +88,6 @@ def train(config: TrainConfig) -> float:
     train_step = steps.make_train_step(graph, optimizer)
     eval_step = steps.make_eval_step(graph)
 
-    last = config.epochs * len(train_set) // config.batch_size
     every = config.checkpoint_every or math.ceil(len(train_set) / config.batch_size)
     stream = data.training_batches(task.train_set, config.batch_size, config.seed)
 
@@ -100,10 +110,11 @@ def train(config: TrainConfig) -> float:
                     float(total.loss / total.images),
                     float(total.correct / total.images),
                 )
-                if not math.isfinite(loss):
+                # The loss is that before the update, whose weights may be the first to go.
+                if not (math.isfinite(loss) and (not is_end or _finite(state))):
                     raise FloatingPointError(
-                        f"the loss is {loss} at step {number}: the last checkpoint in {config.out} "
-                        "is kept; try a smaller --learning-rate"
+                        f"the loss ({loss}) or the weights are no numbers at step {number}: the "
+                        f"last checkpoint in {config.out} is kept; try a smaller --learning-rate"
                     )
                 row = {
                     "step": number,

@@ -54,7 +54,8 @@ def make_train_step(
     """A jitted `step(state, images, labels) -> (state, sums)`, by cross-entropy."""
 
     def loss_fn(params: Any, rest: Any, images: Array, labels: Array) -> tuple[Array, tuple]:
-        model = nnx.merge(graph, params, rest)
+        # Copied, so that the batch statistics may change inside this trace.
+        model = nnx.merge(graph, params, rest, copy=True)
         sums = _sums(model(images), labels, jnp.ones(labels.shape, bool))
         _, _, rest = nnx.split(model, nnx.Param, ...)
         return sums.loss / len(labels), (rest, sums)

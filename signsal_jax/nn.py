@@ -100,7 +100,7 @@ def conv2d(
       `[b, (h + 2·padding - kh) // strides + 1, ..., o]`.
 
     Raises:
-      TypeError: from JAX, when the kernel's channels do not match.
+      ValueError: from JAX, when the kernel's channels do not match.
 
     >>> import jax.numpy as jnp
     >>> from signsal_jax import nn

@@ -23,7 +23,7 @@ CONVOLUTIONS = {
     "pointwise strided": (2, 5, 6, 7, 8, 1, 2, 0, 1),
     "winograd": (2, 5, 7, 64, 72, 3, 1, 1, 1),
     "winograd wide": (1, 3, 18, 72, 64, 3, 1, 1, 1),
-    "depthwise": (2, 8, 7, 4, 4, 7, 1, 3, 4),
+    "depthwise": (2, 8, 7, 4, 4, 5, 1, 2, 4),
     "depthwise strided": (2, 9, 8, 4, 4, 3, 2, 1, 4),
     "depthwise stride past the window": (2, 9, 8, 4, 4, 1, 2, 0, 4),
     "grouped": (2, 6, 6, 4, 8, 3, 1, 1, 2),
@@ -157,7 +157,8 @@ def test_other_precisions(name, dtype):
 def test_winograd_rounds_at_most_thrice_as_much_as_the_direct_sum():
     images, kernel, settings = convolution_case((1, 8, 8, 128, 128, 3, 1, 1, 1))
     with jax.enable_x64(True):
-        exact = own_convolution(images.astype(jnp.float64), kernel.astype(jnp.float64), **settings)
+        doubles = (array.astype(jnp.float64) for array in (images, kernel))
+        exact = np.asarray(own_convolution(*doubles, **settings))
     winograd = jax.jit(_conv_winograd.conv3x3)
 
     def spread(outputs):
@@ -206,5 +207,5 @@ def test_every_platform_lowers_and_only_cpu_leaves_xlas_convolution(platform):
 
 
 def test_a_kernel_of_other_channels_is_refused():
-    with pytest.raises(TypeError, match="conv_general_dilated"):
+    with pytest.raises(ValueError, match="conv_general_dilated"):
         nn.conv2d(jnp.ones((1, 4, 4, 3)), jnp.ones((3, 3, 2, 4)))

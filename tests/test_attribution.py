@@ -261,7 +261,7 @@ class TestComposition:
             assert len(found.maps[method].sharding.device_set) == 8
             toys.assert_close(found.maps[method], expected.maps[method])
 
-    @pytest.mark.parametrize("chunk", [1, 2, 3, 4])
+    @pytest.mark.parametrize("chunk", [1, 2])
     def test_any_chunk(self, model, chunk):
         expected = explain(*model)
         found = jax.jit(lambda v, x: signsal_jax.saliency_maps(toys.mlp, v, x, class_chunk=chunk))(

@@ -93,14 +93,13 @@ def test_extrema_classes_are_exact_and_ties_go_to_the_lowest_index():
     assert extrema.lowest_class[:, 0, :, 0].tolist() == [[3, 2, 1], [3, 3, 0]]
 
 
-@pytest.mark.parametrize("output", ["log_softmax", "softmax"])
-def test_extrema_of_other_outputs_are_the_oracles(output):
+def test_extrema_of_softmax_are_the_oracles():
     variables, images = setup_mlp(4)
 
     def scores(variables, images):
-        return getattr(jax.nn, output)(toys.mlp(variables, images))
+        return jax.nn.softmax(toys.mlp(variables, images))
 
-    extrema = jitted(signsal_jax.class_extrema, toys.mlp, target=1, output=output)(
+    extrema = jitted(signsal_jax.class_extrema, toys.mlp, target=1, output="softmax")(
         variables, images
     )
     toys.assert_close(extrema.logits, toys.mlp(variables, images))
@@ -109,7 +108,7 @@ def test_extrema_of_other_outputs_are_the_oracles(output):
 
 @pytest.mark.parametrize(
     ("num_classes", "chunk"),
-    [(6, 1), (6, 3), (6, 4), (6, 6), (6, 100), (41, 20), (41, 17)],
+    [(6, 1), (6, 3), (6, 4), (6, 100), (41, 20), (41, 17)],
 )
 def test_any_chunk_is_unchunked(num_classes, chunk):
     variables, images = setup_mlp(num_classes)
@@ -124,8 +123,7 @@ def test_any_chunk_is_unchunked(num_classes, chunk):
     assert_extrema(extrema, np.asarray(expected), np.asarray(logits).argmax(1), 2e-6)
 
 
-@pytest.mark.parametrize("chunk", [None, 2])
-@pytest.mark.parametrize("convert", [list, np.asarray, jnp.asarray])
+@pytest.mark.parametrize(("convert", "chunk"), [(list, None), (np.asarray, 2), (jnp.asarray, 2)])
 def test_classes_pick_rows_of_the_jacobian(convert, chunk):
     variables, images = setup_mlp(10)
     whole = toys.oracle_jacobian(toys.mlp, variables, images)
@@ -248,14 +246,13 @@ def test_vmap_over_an_ensemble():
         assert_extrema(jax.tree.map(lambda leaf: leaf[index], together), jacobian, [2, 2])  # noqa: B023
 
 
-@pytest.mark.parametrize("chunk", [None, 3])
-def test_shard_map_over_devices(chunk):
+def test_shard_map_over_devices():
     variables, images = setup_mlp(5, batch=16)
     mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     data, replicated = PartitionSpec("data"), PartitionSpec()
 
     def both(variables, images):
-        return [f(toys.mlp, variables, images, class_chunk=chunk) for f in FUNCTIONS]
+        return [f(toys.mlp, variables, images, class_chunk=3) for f in FUNCTIONS]
 
     sharded = jax.shard_map(both, mesh=mesh, in_specs=(replicated, data), out_specs=data)
     (logits, jacobian), extrema = jax.jit(sharded)(variables, images)

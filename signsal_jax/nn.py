@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from signsal_jax import _conv_blocks, _conv_stem, _conv_winograd, _pool
+from signsal_jax import _conv_blocks, _conv_winograd, _pool
 
 # Limits for CPU, chosen from timings of the convolutions of the Basic CNN and ResNet-18 alone.
 _MAX_DENSE_PAIRS = 64  # input pixels times output pixels of a convolution done as one product
@@ -45,12 +45,7 @@ def _cpu_convolution(
     if height * width * sizes[0] * sizes[1] <= _MAX_DENSE_PAIRS:
         return functools.partial(_conv_blocks.dense, strides=strides, padding=padding)
     if strides > 1 and strides**2 * channels <= _MAX_BLOCK_CHANNELS:
-        regroup = (
-            _conv_stem.pairs
-            if _conv_stem.fits_pairs(window, strides, padding)
-            else _conv_blocks.space_to_depth
-        )
-        return functools.partial(regroup, strides=strides, padding=padding)
+        return functools.partial(_conv_blocks.space_to_depth, strides=strides, padding=padding)
     if (window, strides, padding) == (3, 1, 1) and min(
         channels, features
     ) >= _MIN_WINOGRAD_CHANNELS:

@@ -1,6 +1,6 @@
-"""Images and classes over many devices: mesh, placement, and extrema of split classes."""
+"""Images and classes over many devices: the mesh, who has what, padding."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -9,10 +9,6 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Bool, Float, Int
-
-from signsal_jax import _checks
-from signsal_jax._types import ApplyFn, ClassExtrema, Images, Logits, Variables
-from signsal_jax.jacobian import Pullback, class_gradients, linearize, resolve_target
 
 AXES = ("data", "class")
 BY_IMAGE = PartitionSpec("data")
@@ -103,132 +99,3 @@ def own_classes(num_classes: int, class_chunk: int | None) -> Int[Array, "n chun
 def spread_over_classes(images: Array) -> Array:
     """Inside `shard_map`: images that each device along `class` may treat differently."""
     return jax.lax.pcast(images, "class", to="varying")
-
-
-def _reduced(values: Array, classes: Array, best: Callable, worst: float) -> tuple[Array, Array]:
-    """The extremum over the axis `class` and the lowest class that reaches it; NaN wins."""
-    nan = jax.lax.pmax(jnp.isnan(values).astype(jnp.int32), "class") > 0
-    extremum = best(jnp.where(jnp.isnan(values), worst, values), "class")
-    extremum = jnp.where(nan, jnp.nan, extremum)
-    reached = jnp.where(nan, jnp.isnan(values), values == extremum)
-    return extremum, jax.lax.pmin(jnp.where(reached, classes, jnp.iinfo(jnp.int32).max), "class")
-
-
-def split_extrema(
-    logits: Logits,
-    pullback: Pullback,
-    images: Images,
-    target: Int[Array, " b"],
-    class_chunk: int | None,
-) -> ClassExtrema:
-    """Inside `shard_map`: `class_extrema` with the classes split over the axis `class`.
-
-    Each device streams over its own classes; only running extrema, of the size of the images,
-    are exchanged (`pmax`, `pmin`), never a Jacobian.
-
-    Args:
-      logits: of `linearize`, with its `pullback`, for `images` from `spread_over_classes`.
-      target: the class explained.
-      class_chunk: classes pulled back at a time on each device; None for all of its own.
-    """
-    num_classes = logits.shape[1]
-
-    def update(carry: tuple, classes: Array) -> tuple[tuple, None]:
-        gradient, highest, highest_class, lowest, lowest_class = carry
-        rows = jnp.broadcast_to(classes[:, None], (len(classes), len(images)))
-        candidates = class_gradients(pullback, rows, logits)
-        index = rows[:, :, None, None, None]
-        own = index == target[None, :, None, None, None]
-        rival = ~own & (index < num_classes)
-        top = jnp.where(rival, candidates, -jnp.inf)
-        bottom = jnp.where(rival, candidates, jnp.inf)
-        new_highest, new_lowest = top.max(0), bottom.min(0)
-        # NaN compares false with everything: take it in explicitly, and it stays.
-        above = (new_highest > highest) | jnp.isnan(new_highest)
-        below = (new_lowest < lowest) | jnp.isnan(new_lowest)
-        carry = (
-            gradient + jnp.where(own, candidates, 0).sum(0),
-            jnp.where(above, new_highest, highest),
-            jnp.where(above, classes[top.argmax(0)], highest_class),
-            jnp.where(below, new_lowest, lowest),
-            jnp.where(below, classes[bottom.argmin(0)], lowest_class),
-        )
-        return carry, None
-
-    zero = jnp.zeros_like(images)
-    no_class = jnp.full_like(zero, -1, jnp.int32)
-    start = (zero, zero - jnp.inf, no_class, zero + jnp.inf, no_class)
-    chunks = own_classes(num_classes, class_chunk)
-    (gradient, highest, highest_class, lowest, lowest_class), _ = jax.lax.scan(
-        update, start, chunks
-    )
-    return ClassExtrema(
-        jax.lax.pmax(logits, "class"),
-        target,
-        jax.lax.psum(gradient, "class"),
-        *_reduced(highest, highest_class, jax.lax.pmax, -jnp.inf),
-        *_reduced(lowest, lowest_class, jax.lax.pmin, jnp.inf),
-    )
-
-
-def sharded_extrema(
-    apply_fn: ApplyFn,
-    variables: Variables,
-    images: Images,
-    *,
-    mesh: Mesh,
-    target: Any = "predicted",
-    class_chunk: int | None = None,
-    precision: str | None = "highest",
-) -> ClassExtrema:
-    """`class_extrema` with images split over `data` and classes over `class`.
-
-    Pure: wrap it in `jax.jit`. One forward pass on every device.
-
-    Args:
-      apply_fn: `apply_fn(variables, images) -> logits`, see `signsal_jax.ApplyFn`.
-      variables: the classifier's pytree of weights.
-      images: float `[b, h, w, c]`, pixels in [0, 1]; b must be a multiple of the mesh's `data`.
-      mesh: from `make_mesh`.
-      target: "predicted", one class index, or one index an image `[b]`.
-      class_chunk: classes pulled back at a time on each device; None for all of its own.
-      precision: of float32 products, see `signed_jacobian`.
-
-    Returns:
-      `ClassExtrema` of global arrays, sharded over `data`.
-
-    Raises:
-      TypeError, ValueError: as `class_extrema`; b not a multiple of the mesh's `data`.
-
-    >>> import jax.numpy as jnp
-    >>> from signsal_jax import sharding
-    >>> def apply_fn(variables, images):
-    ...     return images.sum((1, 2)) @ variables
-    >>> weights, images = jnp.asarray([[2.0, -1.0, 1.0]]), jnp.ones((1, 2, 2, 1))
-    >>> mesh = sharding.make_mesh(jax.devices()[:1])
-    >>> extrema = sharding.sharded_extrema(apply_fn, weights, images, mesh=mesh)
-    >>> float(extrema.highest[0, 0, 0, 0]), int(extrema.highest_class[0, 0, 0, 0])
-    (1.0, 2)
-    """
-    _checks.check_class_chunk(class_chunk)
-    _checks.check_image_batch(images)
-    if len(images) % mesh.shape["data"]:
-        raise ValueError(
-            f"images: expected a multiple of the mesh's {mesh.shape['data']} along data, got "
-            f"{len(images)}: see signsal_jax.sharding.pad"
-        )
-    one_each = not isinstance(target, str) and jnp.ndim(target) == 1
-
-    def local(variables: Any, images: Array, target_rows: Any) -> ClassExtrema:
-        images = spread_over_classes(images)
-        logits, pullback = linearize(
-            apply_fn, variables, images, precision=precision, min_classes=2
-        )
-        wanted = target_rows if one_each else target
-        resolved = resolve_target(jax.lax.pmax(logits, "class"), wanted)
-        return split_extrema(logits, pullback, images, resolved, class_chunk)
-
-    rows = jnp.asarray(target, jnp.int32) if one_each else None
-    return jax.shard_map(
-        local, mesh=mesh, in_specs=(PartitionSpec(), BY_IMAGE, BY_IMAGE), out_specs=BY_IMAGE
-    )(variables, jnp.asarray(images), rows)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from signsal_jax import sharding
+from signsal_jax.sharded_extrema import sharded_extrema
 from tests import toys
 
 MESHES = [(1, 1, 2), (8, 1, None), (8, 2, 2), (3, 3, None)]
@@ -14,7 +15,7 @@ def extrema(apply_fn, variables, images, devices, class_devices, **options):
 
     @jax.jit
     def run(variables, images):
-        return sharding.sharded_extrema(apply_fn, variables, images, mesh=mesh, **options)
+        return sharded_extrema(apply_fn, variables, images, mesh=mesh, **options)
 
     return jax.device_get(run(sharding.replicate(mesh, variables), sharding.place(mesh, images)))
 
@@ -94,7 +95,7 @@ def test_no_jacobian_is_exchanged_and_the_forward_runs_once():
     apply_fn, counts = toys.counted(toys.mlp)
     images = sharding.place(mesh, np.asarray(toys.random_images(7, (4, 8, 8, 3))))
     variables = sharding.replicate(mesh, toys.mlp_variables(8, 40, 192))
-    step = jax.jit(lambda v, x: sharding.sharded_extrema(apply_fn, v, x, mesh=mesh, class_chunk=2))
+    step = jax.jit(lambda v, x: sharded_extrema(apply_fn, v, x, mesh=mesh, class_chunk=2))
     text = step.lower(variables, images).as_text()
     assert counts[0] == 1
     assert "all_gather" not in text
@@ -106,7 +107,7 @@ def test_mesh_and_batch_that_do_not_fit():
         sharding.make_mesh(class_devices=3)
     mesh = sharding.make_mesh(jax.devices()[:8])
     with pytest.raises(ValueError, match="expected a multiple of the mesh's 8 along data, got 6"):
-        sharding.sharded_extrema(toys.mlp, None, jnp.zeros((6, 2, 2, 1)), mesh=mesh)
+        sharded_extrema(toys.mlp, None, jnp.zeros((6, 2, 2, 1)), mesh=mesh)
     with pytest.raises(ValueError, match="expected at most 2 rows, got 3"):
         sharding.pad(np.zeros(3), 2)
 

@@ -1,4 +1,4 @@
-"""The `signsal` command: explain pictures, evaluate networks, prepare data sets."""
+"""The `signsal` command: explain pictures, evaluate networks, study and prepare data sets."""
 
 import sys
 from collections.abc import Sequence
@@ -9,8 +9,9 @@ from signsal_jax._cache import enable_compilation_cache
 from signsal_jax.cli.evaluate import Evaluate
 from signsal_jax.cli.explain import Explain
 from signsal_jax.cli.prepare import Prepare
+from signsal_jax.cli.study import Study
 
-COMMANDS = {"explain": Explain, "evaluate": Evaluate, "prepare": Prepare}
+COMMANDS = {"explain": Explain, "evaluate": Evaluate, "study": Study, "prepare": Prepare}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,0 +1,94 @@
+"""What a study's folder says of its making, and how far the study is."""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from signsal_jax import _files, data
+from signsal_jax.maps import COMPARATIVE_METHODS
+from signsal_jax.models import Model
+from signsal_jax.statistics import SHARES
+from signsal_jax.store import Store
+from signsal_jax.study import ArraySpec, StudyConfig
+
+# What no number depends on: a word changed there must not end a study of days.
+_EDGES = ("cli", "report.py", "evaluation.py", "checkpoint.py", "images.py")
+# The rate is that of the newest commits: a study may have stood still for a night.
+_RECENT = 50
+
+
+def _weights_sha256(variables: Any) -> str:
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        values = np.asarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {values.dtype} {values.shape}".encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()
+
+
+@functools.cache
+def _code_sha256() -> str:
+    digest = hashlib.sha256()
+    package = Path(__file__).parent
+    for path in sorted(package.rglob("*.py")):
+        name = path.relative_to(package)
+        if name.parts[0] not in _EDGES:
+            digest.update(f"{name}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def manifest(
+    config: StudyConfig,
+    model: Model,
+    splits: Sequence[data.Dataset],
+    images: int,
+    specs: Mapping[str, ArraySpec],
+) -> dict[str, Any]:
+    """Everything that the numbers depend on; a resume compares all of it."""
+    first = splits[0]
+    return {
+        "config": dataclasses.asdict(config),
+        "images": images,
+        "data": {
+            "name": first.name,
+            "splits": {split.split: len(split) for split in splits},
+            "image_shape": list(first.image_shape),
+            "note": first.note,
+        },
+        "network": dict(model.origin),
+        "weights_sha256": _weights_sha256(model.variables),
+        "code_sha256": _code_sha256(),
+        "versions": _files.versions(),
+        "arrays": {name: spec._asdict() for name, spec in specs.items()},
+        "names": {
+            "class": list(model.class_names),
+            "method": list(config.methods),
+            "curve": [f"{fill} {method}" for fill, method in config.curves],
+            "fraction": list(config.fractions),
+            "share": list(SHARES),
+            "rivalry": list(COMPARATIVE_METHODS),
+        },
+    }
+
+
+def status_lines(store: Store) -> list[str]:
+    """How far a study is, its pace, and when it will be done."""
+    commits = store.commits()
+    images = sum(commit["stop"] - commit["start"] for commit in commits)
+    lines = [
+        f"{len(commits)} of {store.chunks} chunks, {images} of {store.images} images "
+        f"({images / store.images:.1%})"
+    ]
+    recent = sorted(commits, key=lambda commit: commit["finished"])[-_RECENT:]
+    if len(recent) > 1 and recent[-1]["finished"] > recent[0]["finished"]:
+        counted = sum(commit["stop"] - commit["start"] for commit in recent[1:])
+        rate = counted / (recent[-1]["finished"] - recent[0]["finished"])
+        left = (store.images - images) / rate
+        lines.append(f"{rate:.1f} images a second, {left / 60:.0f} minutes left at that pace")
+    return lines

@@ -1,0 +1,149 @@
+"""Runs a study: data in, chunks over this process's devices, commits, the merged summary."""
+
+import signal
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax import Array
+from jax.sharding import Mesh
+from orbax.checkpoint import multihost
+from tqdm import tqdm
+
+from signsal_jax import data, sharding
+from signsal_jax.models import Model
+from signsal_jax.store import Store
+from signsal_jax.study import StudyConfig, array_specs, chunk_sums, run_chunks, study_step
+from signsal_jax.study_manifest import manifest
+
+# Long enough for the slowest process of a pod to finish after the fastest.
+_BARRIER_SECONDS = 7 * 24 * 3600
+
+
+class _Joined:
+    """Splits one after another, up to a limit."""
+
+    def __init__(self, splits: Sequence[data.Dataset], limit: int | None):
+        self.splits = splits
+        self._ends = np.cumsum([len(split) for split in splits])
+        everything = int(self._ends[-1])
+        self._length = min(everything, limit or everything)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        split = int(np.searchsorted(self._ends, index, side="right"))
+        return self.splits[split][index - (int(self._ends[split - 1]) if split else 0)]
+
+
+class _Termination:
+    """While open, SIGTERM asks the loop to stop instead of ending the process."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def _handle(self, *_: Any) -> None:
+        self.asked = True
+
+    def __enter__(self) -> "_Termination":
+        self._previous = signal.signal(signal.SIGTERM, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGTERM, self._previous)
+
+
+def _check_fit(model: Model, dataset: data.Dataset) -> None:
+    for what, expected, got in (
+        ("classes", len(model.class_names), len(dataset.class_names)),
+        ("channels", model.input_shape[2], dataset.image_shape[2]),
+    ):
+        if expected != got:
+            raise ValueError(
+                f"data set {dataset.name}: expected {expected} {what} like the network, got {got}"
+            )
+
+
+def run_study(
+    config: StudyConfig,
+    model: Model,
+    splits: Sequence[data.Dataset],
+    out: Any,
+    *,
+    mesh: Mesh,
+) -> dict[str, Any] | None:
+    """Computes what is left of a study, and merges it once every chunk is committed.
+
+    With several processes (`jax.distributed.initialize()`), each calls this with the same
+    arguments and a mesh of its own devices; they share the folder and nothing else. On SIGTERM
+    the chunks in work are finished and committed.
+
+    Args:
+      config: what to compute.
+      model: the classifier.
+      splits: the data, one split after another.
+      out: the study's folder, local or gs://.
+      mesh: from `sharding.make_mesh`, of this process's devices.
+
+    Returns:
+      The summary (counts, accuracy, and the mean of every summed array over valid images), or
+      None where chunks are left to do, and on all processes but the first.
+
+    Raises:
+      ValueError: data that does not fit the network; a folder of another study; a damaged one.
+      OSError: no space left.
+    """
+    for split in splits:
+        _check_fit(model, split)
+    images = _Joined(splits, config.images)
+    specs = array_specs(config, splits[0].image_shape, len(model.class_names))
+    store = Store.create(out, manifest(config, model, splits, len(images), specs))
+    padded = -(-config.chunk // mesh.size) * mesh.size
+    variables = sharding.replicate(mesh, model.variables)
+
+    @jax.jit
+    def step(variables: Any, images: Array, labels: Array) -> dict[str, Array]:
+        return study_step(model.apply_fn, variables, images, labels, config=config, mesh=mesh)
+
+    def read(chunk: int) -> tuple[tuple[Array, Array], int]:
+        elements = [images[row] for row in store.rows(chunk)]
+        pixels = data.to_float(np.stack([image for image, _ in elements]))
+        labels = np.asarray([label for _, label in elements], np.int32)
+        placed_pixels, placed_labels = (
+            sharding.place(mesh, sharding.pad(array, padded)[0]) for array in (pixels, labels)
+        )
+        return (placed_pixels, placed_labels), len(elements)
+
+    # Chunks are dealt by their number, so that the processes need to agree on nothing.
+    mine = range(jax.process_index(), store.chunks, jax.process_count())
+    left = sorted(set(mine) - set(store.committed()))
+    bar = tqdm(
+        desc="study",
+        total=len(mine),
+        initial=len(mine) - len(left),
+        unit="chunk",
+        delay=2,
+        disable=jax.process_index() > 0,
+    )
+
+    def write(chunk: int, arrays: dict[str, np.ndarray]) -> None:
+        store.write(chunk, arrays, chunk_sums(arrays))
+        bar.update()
+
+    with _Termination() as termination, bar:
+        run_chunks(
+            lambda pixels, labels: step(variables, pixels, labels),
+            left,
+            read,
+            write,
+            lambda: termination.asked,
+        )
+    if jax.process_count() > 1:
+        everyone = set(range(jax.process_count()))
+        multihost.sync_global_processes(
+            "study finished", timeout=_BARRIER_SECONDS, processes=everyone
+        )
+    complete = len(store.committed()) == store.chunks
+    return store.merge() if complete and jax.process_index() == 0 else None

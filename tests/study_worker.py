@@ -1,0 +1,77 @@
+"""A small study in a process of its own, to be killed: `python -m tests.study_worker OUT ...`."""
+
+import argparse
+import time
+
+import jax
+import numpy as np
+
+from signsal_jax import data, sharding
+from signsal_jax.models import Model
+from signsal_jax.study import STORABLE, StudyConfig
+from signsal_jax.study_run import run_study
+from tests import toys
+
+CLASSES = 5
+
+
+class SlowImages:
+    """Random images, the same in every process, each read in `seconds`."""
+
+    def __init__(self, count, seconds):
+        rng = np.random.default_rng(0)
+        self.images = rng.integers(0, 256, (count, 6, 6, 2)).astype(np.uint8)
+        self.labels = rng.integers(0, CLASSES, count)
+        self.seconds = seconds
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        time.sleep(self.seconds)
+        return self.images[index], int(self.labels[index])
+
+
+def model():
+    names = tuple("abcde")
+    return Model(toys.mlp, toys.mlp_variables(1, CLASSES, 72), names, (6, 6, 2), {"model": "toy"})
+
+
+def splits(count=22, seconds=0.0):
+    source = SlowImages(count, seconds)
+    return [data.Dataset("toys:1.0", "test", tuple("abcde"), (6, 6, 2), source)]
+
+
+def config(**fields):
+    defaults = {"dataset": "toys", "store": STORABLE, "chunk": 4, "fractions": (0.0, 0.1, 0.5)}
+    return StudyConfig(**{**defaults, **fields})
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("out")
+    parser.add_argument("--chunk", type=int, default=4)
+    parser.add_argument("--images", type=int, default=22)
+    parser.add_argument("--seconds", type=float, default=0.0)
+    parser.add_argument("--class-devices", type=int, default=1)
+    parser.add_argument("--port", type=int)
+    parser.add_argument("--processes", type=int)
+    parser.add_argument("--process", type=int)
+    options = parser.parse_args()
+    if options.port:
+        address = f"127.0.0.1:{options.port}"
+        jax.distributed.initialize(address, options.processes, options.process)
+    mesh = sharding.make_mesh(class_devices=options.class_devices)
+    summary = run_study(
+        config(chunk=options.chunk),
+        model(),
+        splits(options.images, options.seconds),
+        options.out,
+        mesh=mesh,
+    )
+    if jax.process_index() == 0:
+        print("complete" if summary else "stopped", flush=True)
+
+
+if __name__ == "__main__":
+    main()

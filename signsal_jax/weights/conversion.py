@@ -102,8 +102,8 @@ def convert(arrays: Mapping[str, np.ndarray], layout: Layout, variables: Any) ->
         elif not jnp.issubdtype(array.dtype, jnp.floating):
             problems["not floating point"].append(f"{key} ({array.dtype})")
         else:
-            assert rule.path is not None
-            value = rule.transform.apply(array).astype(leaves[rule.path].dtype)
+            with np.errstate(over="ignore"):  # what overflows is infinite, and reported below
+                value = rule.transform.apply(array).astype(leaves[rule.path].dtype)
             converted[rule.path] = value
             if not np.isfinite(value).all():
                 wrong = int(np.sum(~np.isfinite(value)))

@@ -27,8 +27,11 @@ def download(source: str) -> Path:
     if match is None:
         raise WeightsError(f"expected hf://owner/name or hf://owner/name/file, got {source!r}")
     try:
-        import huggingface_hub as hub
-        from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+        import huggingface_hub as hub  # pyright: ignore[reportMissingImports]
+        from huggingface_hub.errors import (  # pyright: ignore[reportMissingImports]
+            EntryNotFoundError,
+            HfHubHTTPError,
+        )
     except ImportError as error:
         raise ImportError(
             f"{source}: expected the package huggingface_hub: pip install 'signsal_jax[hub]'"

@@ -1,6 +1,6 @@
 """What a conversion table is made of: one rule per source key."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -31,13 +31,21 @@ CHANNELS_FIRST_SCALE = Transform(
 class Rule(NamedTuple):
     """One key of the source: which of our variables it becomes, and how.
 
-    `path` is dotted, as `jax.tree_util.keystr(..., simple=True, separator=".")` writes it. None
-    declares a key that a source may have and that inference does not need.
+    `path` is dotted, as `jax.tree_util.keystr(..., simple=True, separator=".")` writes it.
     """
 
     source: str
-    path: str | None
+    path: str
     transform: Transform = IDENTITY
+
+
+class Unneeded(NamedTuple):
+    """A key that a source may have and that inference does not need."""
+
+    source: str
+
+
+Rules = list[Rule | Unneeded]
 
 
 class Layout(NamedTuple):
@@ -54,7 +62,7 @@ class Layout(NamedTuple):
 
     architecture: str
     source: str
-    rules: tuple[Rule, ...]
+    rules: tuple[Rule | Unneeded, ...]
     classifier: str
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
@@ -62,52 +70,54 @@ class Layout(NamedTuple):
     @property
     def required(self) -> dict[str, Rule]:
         """The rules of all keys that must be there, by source key."""
-        return {rule.source: rule for rule in self.rules if rule.path is not None}
+        return {rule.source: rule for rule in self.rules if isinstance(rule, Rule)}
 
     @property
     def ignorable(self) -> frozenset[str]:
         """The keys that may be there and are not needed."""
-        return frozenset(rule.source for rule in self.rules if rule.path is None)
+        return frozenset(rule.source for rule in self.rules if isinstance(rule, Unneeded))
 
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-def conv(source: str, path: str, *, use_bias: bool = True) -> list[Rule]:
+def conv(source: str, path: str, *, use_bias: bool = True) -> Rules:
     """The rules of a torch Conv2d."""
     kernel = Rule(f"{source}.weight", f"{path}.kernel", CONVOLUTION)
     return [kernel, Rule(f"{source}.bias", f"{path}.bias")] if use_bias else [kernel]
 
 
-def linear(source: str, path: str) -> list[Rule]:
+def linear(source: str, path: str) -> Rules:
     """The rules of a torch Linear."""
     kernel = Rule(f"{source}.weight", f"{path}.kernel", DENSE)
     return [kernel, Rule(f"{source}.bias", f"{path}.bias")]
 
 
-def layer_norm(source: str, path: str) -> list[Rule]:
+def layer_norm(source: str, path: str) -> Rules:
     """The rules of a torch LayerNorm."""
     return [Rule(f"{source}.weight", f"{path}.scale"), Rule(f"{source}.bias", f"{path}.bias")]
 
 
-def batch_norm(source: str, path: str) -> list[Rule]:
+def batch_norm(source: str, path: str) -> Rules:
     """The rules of a torch BatchNorm2d, whose batch counter only training without momentum uses."""
     return [
         *layer_norm(source, path),
         Rule(f"{source}.running_mean", f"{path}.mean"),
         Rule(f"{source}.running_var", f"{path}.var"),
-        Rule(f"{source}.num_batches_tracked", None),
+        Unneeded(f"{source}.num_batches_tracked"),
     ]
 
 
 def with_head(layout: Layout) -> Layout:
     """The layout of `torch.nn.Sequential(network, Linear)`: the paper's layer on top."""
 
-    def moved(rule: Rule) -> Rule:
-        path = None if rule.path is None else f"backbone.{rule.path}"
-        return rule._replace(source=f"0.{rule.source}", path=path)
+    def moved(rule: Rule | Unneeded) -> Rule | Unneeded:
+        source = f"0.{rule.source}"
+        if isinstance(rule, Unneeded):
+            return Unneeded(source)
+        return rule._replace(source=source, path=f"backbone.{rule.path}")
 
-    rules: Iterable[Rule] = (*(moved(rule) for rule in layout.rules), *linear("1", "head"))
+    rules = (*(moved(rule) for rule in layout.rules), *linear("1", "head"))
     source = f"{layout.source}, linear layer on top"
-    return layout._replace(source=source, rules=tuple(rules), classifier="1.weight")
+    return layout._replace(source=source, rules=rules, classifier="1.weight")

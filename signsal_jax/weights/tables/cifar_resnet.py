@@ -4,7 +4,7 @@ from signsal_jax.weights.table import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     Layout,
-    Rule,
+    Rules,
     batch_norm,
     conv,
     linear,
@@ -13,7 +13,7 @@ from signsal_jax.weights.table import (
 
 def layouts(name: str) -> tuple[Layout, ...]:
     """The names, and the ImageNet statistics, of the PyTorch networks of Yerlan Idelbayev."""
-    rules: list[Rule] = [*conv("conv1", "stem", use_bias=False), *batch_norm("bn1", "stem_bn")]
+    rules: Rules = [*conv("conv1", "stem", use_bias=False), *batch_norm("bn1", "stem_bn")]
     per_stage = (int(name.removeprefix("cifar_resnet")) - 2) // 6
     for block in range(3 * per_stage):
         source, path = f"layer{block // per_stage + 1}.{block % per_stage}", f"blocks.{block}"

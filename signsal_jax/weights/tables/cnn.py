@@ -1,11 +1,11 @@
 """The paper's Basic CNN."""
 
-from signsal_jax.weights.table import Layout, Rule, conv, linear
+from signsal_jax.weights.table import Layout, Rules, conv, linear
 
 
 def layouts(name: str) -> tuple[Layout, ...]:
     """The names of the authors' PyTorch implementation."""
-    rules: list[Rule] = conv("cnn_net.0", "stem")
+    rules: Rules = conv("cnn_net.0", "stem")
     for block in range(3):
         for index in range(3):
             # Behind stem, ReLU and pooling; every convolution of a block is followed by a ReLU.

@@ -10,6 +10,7 @@ from signsal_jax.weights.table import (
     IMAGENET_STD,
     Layout,
     Rule,
+    Rules,
     Transform,
     conv,
     layer_norm,
@@ -90,7 +91,7 @@ def layouts(name: str) -> tuple[Layout, ...]:
 
 
 def _layout(name: str, names: _Names) -> Layout:
-    rules: list[Rule] = [*conv(names.stem, "stem"), *layer_norm(names.stem_norm, "stem_norm")]
+    rules: Rules = [*conv(names.stem, "stem"), *layer_norm(names.stem_norm, "stem_norm")]
     for stage, depth in enumerate(_DEPTHS):
         if stage > 0:
             source, path = names.downsample(stage), f"downsamples.{stage - 1}"

@@ -1,6 +1,6 @@
 """EfficientNet-Lite0."""
 
-from signsal_jax.weights.table import Layout, Rule, batch_norm, conv, linear
+from signsal_jax.weights.table import Layout, Rules, batch_norm, conv, linear
 
 _DEPTHS = (1, 2, 2, 3, 3, 4, 1)
 _HALF = (0.5, 0.5, 0.5)
@@ -11,7 +11,7 @@ def layouts(name: str) -> tuple[Layout, ...]:
     return _package(name), _timm(name)
 
 
-def _conv_norm(conv_source: str, norm_source: str, path: str) -> list[Rule]:
+def _conv_norm(conv_source: str, norm_source: str, path: str) -> Rules:
     return [
         *conv(conv_source, f"{path}.conv", use_bias=False),
         *batch_norm(norm_source, f"{path}.bn"),

@@ -4,7 +4,7 @@ from signsal_jax.weights.table import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     Layout,
-    Rule,
+    Rules,
     batch_norm,
     conv,
     linear,
@@ -30,7 +30,7 @@ def _projected(stage: int, index: int, convs: int) -> bool:
 
 def _torchvision(name: str) -> Layout:
     depths, convs = _SHAPES[name]
-    rules: list[Rule] = [*conv("conv1", "stem", use_bias=False), *batch_norm("bn1", "stem_bn")]
+    rules: Rules = [*conv("conv1", "stem", use_bias=False), *batch_norm("bn1", "stem_bn")]
     block = 0
     for stage, depth in enumerate(depths):
         for index in range(depth):
@@ -48,7 +48,7 @@ def _torchvision(name: str) -> Layout:
     return Layout(name, source, tuple(rules), "fc.weight", IMAGENET_MEAN, IMAGENET_STD)
 
 
-def _conv_norm(source: str, conv_path: str, norm_path: str) -> list[Rule]:
+def _conv_norm(source: str, conv_path: str, norm_path: str) -> Rules:
     return [
         *conv(f"{source}.convolution", conv_path, use_bias=False),
         *batch_norm(f"{source}.normalization", norm_path),

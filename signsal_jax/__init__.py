@@ -40,15 +40,18 @@ from signsal_jax.metrics import (
 if TYPE_CHECKING:
     from signsal_jax import models as models
     from signsal_jax.models import from_nnx as from_nnx
+    from signsal_jax.store import open_study as open_study
 
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    # Flax takes longer to import than everything else together: only who uses a network of
-    # the zoo waits for it.
+    # Flax, and the storage of studies, take longer to import than everything else together: only
+    # who uses them waits.
     if name == "models":
         return importlib.import_module("signsal_jax.models")
+    if name == "open_study":
+        return importlib.import_module("signsal_jax.store").open_study
     if name == "from_nnx":
         return importlib.import_module("signsal_jax.models").from_nnx
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

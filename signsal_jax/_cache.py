@@ -11,6 +11,6 @@ def enable_compilation_cache() -> None:
 
     A cache that the user configured (`JAX_COMPILATION_CACHE_DIR`) is left as it is.
     """
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.values["jax_compilation_cache_dir"] is None:
         base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
         jax.config.update("jax_compilation_cache_dir", str(base / "signsal_jax" / "xla"))

@@ -35,7 +35,8 @@ def _write_note(figure: Figure, note: str) -> None:
         # The whole note is in results.json.
         first, _, _ = note.partition(". ")
         text = textwrap.fill(first, 90)
-        bottom = min(axis.get_tightbbox().y0 for axis in figure.axes) / figure.bbox.height
+        boxes = [axis.get_tightbbox() for axis in figure.axes]
+        bottom = min(box.y0 for box in boxes if box is not None) / figure.bbox.height
         figure.text(0.5, bottom - 0.02, text, ha="center", va="top", fontsize=7, color="#555555")
 
 

@@ -167,7 +167,7 @@ def test_basic_cnn_of_the_authors():
     network = nnx.eval_shape(lambda: BasicCNN(10, features=(8, 16, 32), rngs=nnx.Rngs(0)))
     variables = weights.convert(arrays, layout, nnx.to_pure_dict(nnx.state(network)))
     nnx.update(network, variables)
-    logits = nnx.jit(network)(golden["images_nhwc"])
+    logits = nnx.jit(network)(golden["images"])
     np.testing.assert_allclose(logits, golden["logits"], rtol=1e-4, atol=1e-5)
 
 

@@ -12,6 +12,16 @@ from typing import Any
 _PACKAGES = ("signsal_jax", "jax", "jaxlib", "flax", "optax", "numpy")
 
 
+def check_writable(folder: Path) -> None:
+    """Raises OSError unless files could be made in `folder`; said before work, not after it."""
+    folder = Path(folder).absolute()
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not existing.is_dir():
+        raise NotADirectoryError(f"out: expected a folder, got the file {existing}")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise PermissionError(f"out: expected a folder that can be written to, got {existing}")
+
+
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> Path:
     """Lets `write` fill a temporary file beside `path`, then renames it there.
 

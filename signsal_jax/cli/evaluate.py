@@ -11,6 +11,7 @@ from signsal_jax import _files, data, report
 from signsal_jax.cli._network import NetworkOptions, provenance
 from signsal_jax.deletion import PAPER_FRACTIONS, RULES
 from signsal_jax.evaluation import Evaluation, evaluate, examples, summarize
+from signsal_jax.metrics import auc
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +46,9 @@ class Evaluate:
         label = f"{self.dataset}-{dataset.split}".replace("/", "-").replace(":", "-")
         run, name = self.network.run, self.network.model
         out = self.out or (run / label if run else Path("evaluation") / f"{name}-{label}")
+        # Said before the work, not after it.
+        _files.check_writable(out)
+        auc(np.zeros(len(self.fractions)), self.fractions)
         evaluation = evaluate(
             model,
             dataset,
@@ -55,6 +59,8 @@ class Evaluate:
         )
         summary = summarize(evaluation, seed=self.seed)
         title = f"{dataset.name} {dataset.split}, {summary['images']} images"
+        # An earlier one would not belong to what is written from here on.
+        (out / "results.json").unlink(missing_ok=True)
         rows = examples(model, dataset, evaluation)
         if rows:
             report.maps_figure(rows, out / "maps.png", dataset.note)

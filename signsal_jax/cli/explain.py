@@ -1,10 +1,11 @@
 """`signsal explain`: the five maps of pictures."""
 
 import dataclasses
+import itertools
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import numpy as np
@@ -32,7 +33,7 @@ _CLASS_CHUNK = 20
 class Explain:
     """Five signed saliency maps of pictures: a figure and the arrays of each, and results.json."""
 
-    images: tyro.conf.Positional[tuple[Path, ...]]
+    images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[IMAGE ...]")]
     """The pictures, in any format that Pillow reads."""
     network: tyro.conf.OmitArgPrefixes[NetworkOptions]
     target: int | None = None
@@ -52,13 +53,12 @@ class Explain:
             raise ValueError(
                 f"--target: expected a class index in [0, {classes - 1}], got {self.target}"
             )
+        _files.check_writable(self.out)
+        stems = self._output_stems()
         bar = tqdm(total=classes * len(self.images), desc="explaining", unit="class", delay=2)
         step = jax.jit(self._step(ticking(model.apply_fn, bar.update), classes))
-        stems = Counter(path.stem for path in self.images)
         results, failures = [], []
-        for number, path in enumerate(self.images):
-            # Pictures of one name from several folders must not overwrite each other.
-            stem = path.stem if stems[path.stem] == 1 else f"{path.stem}-{number}"
+        for path, stem in zip(self.images, stems, strict=True):
             try:
                 results.append(self._explain(model, step, path, stem))
             except (OSError, ValueError) as error:
@@ -84,6 +84,28 @@ class Explain:
             class_chunk=_CLASS_CHUNK if classes > _CLASS_CHUNK else None,
             precision=self.precision,
         )
+
+    def _output_stems(self) -> list[str]:
+        """One a picture: its own, numbered where pictures from several folders share it.
+
+        Raises:
+          ValueError: a figure would overwrite one of the pictures.
+        """
+        counts = Counter(path.stem for path in self.images)
+        taken = {stem for stem, count in counts.items() if count == 1}
+        stems = []
+        for number, path in enumerate(self.images):
+            stem = path.stem
+            if counts[stem] > 1:
+                numbered = (f"{path.stem}-{n}" for n in itertools.count(number))
+                stem = next(name for name in numbered if name not in taken)
+                taken.add(stem)
+            stems.append(stem)
+        pictures = {path.resolve() for path in self.images}
+        for stem in stems:
+            if (figure := self.out / f"{stem}.png").resolve() in pictures:
+                raise ValueError(f"--out: expected another folder, {figure} is a picture given")
+        return stems
 
     def _explain(self, model: Model, step: Any, path: Path, stem: str) -> dict[str, Any]:
         image = read_image(path, model.input_shape)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -12,7 +13,7 @@ from signsal_jax import data
 class Prepare:
     """Download and prepare a TFDS data set (extra `prepare`, which brings TensorFlow)."""
 
-    name: tyro.conf.Positional[str]
+    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
     """The TFDS name, such as cifar10."""
     data_dir: Path | None = None
     """Where to prepare it (default: TFDS's own folder)."""

@@ -8,4 +8,5 @@ bash scripts/setup.sh test
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/pyright
-.venv/bin/python -m pytest "$@"
+# Two processes, each file in one of them: most of the time goes into compilations of one thread.
+.venv/bin/python -m pytest --numprocesses 2 --dist loadfile "$@"

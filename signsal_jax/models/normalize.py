@@ -1,6 +1,6 @@
 """A network's own preprocessing as a part of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 from flax import nnx
@@ -18,7 +18,9 @@ class Normalize(nnx.Module):
     2.0
     """
 
-    def __init__(self, network: nnx.Module, *, mean: Sequence[float], std: Sequence[float]):
+    def __init__(
+        self, network: Callable[[Array], Array], *, mean: Sequence[float], std: Sequence[float]
+    ):
         if len(mean) != len(std) or min(std) <= 0:
             raise ValueError(
                 f"std: expected one positive value per channel, got {std} for mean {mean}"

@@ -1,0 +1,196 @@
+"""The zoo against independent PyTorch networks and against what its published weights score."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from signsal_jax import from_nnx, weights
+from signsal_jax.models import registry
+from signsal_jax.models.cifar_resnet import CifarResNet
+from signsal_jax.models.normalize import Normalize
+
+ROOT = Path(__file__).parents[1]
+DATA = ROOT / "tests" / "data"
+SHARED = ROOT.parent / "shared"
+IMAGENETTE_IDS = np.array([0, 217, 482, 491, 497, 566, 569, 571, 574, 701])
+
+_spec = importlib.util.spec_from_file_location("_parity", ROOT / "scripts" / "record_parity.py")
+assert _spec is not None
+assert _spec.loader is not None
+parity = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(parity)
+
+CASES = [(name, size) for name in parity.NETWORKS for size in parity.sizes_of(name)]
+# Every case compiles a whole network and its pullback: some ten seconds each.
+QUICK = {("resnet18", 65), ("resnet50", 65), ("convnext_tiny", 65), ("efficientnet_lite0", 65)}
+QUICK |= {("cifar_resnet20", 33)}
+
+# Parameters (without batch statistics) of the published networks: the documentation of
+# torchvision and timm, and for CIFAR-10 the README of akamaster/pytorch_resnet_cifar10.
+PARAMETERS = {
+    "resnet18": 11_689_512,
+    "resnet34": 21_797_672,
+    "resnet50": 25_557_032,
+    "convnext_tiny": 28_589_128,
+    "efficientnet_lite0": 4_652_008,
+    "cifar_resnet20": 269_722,
+    "cifar_resnet32": 464_154,
+    "cifar_resnet44": 658_586,
+    "cifar_resnet56": 853_018,
+}
+
+
+def abstract(name, num_classes):
+    return nnx.eval_shape(lambda: registry.create_backbone(name, num_classes))
+
+
+def with_arrays(name, arrays, layout):
+    network = abstract(name, weights.count_classes(arrays, layout))
+    shapes = nnx.to_pure_dict(nnx.state(network))
+    nnx.update(network, weights.convert(arrays, layout, shapes))
+    return network
+
+
+@pytest.fixture(scope="module")
+def seeded():
+    """Apply function and variables by name, with the weights of the recording; the last is kept."""
+    kept = {}
+
+    def build(name, source):
+        if name not in kept:
+            kept.clear()
+            (layout,) = (la for la in weights.layouts(name) if la.source == source)
+            shapes = nnx.to_pure_dict(nnx.state(abstract(name, parity.NUM_CLASSES)))
+            arrays = parity.seeded_arrays(weights.source_shapes(layout, shapes))
+            kept[name] = from_nnx(with_arrays(name, arrays, layout))
+        return kept[name]
+
+    return build
+
+
+@pytest.mark.parametrize(("name", "size"), CASES)
+def test_logits_and_gradients_are_those_of_torch(seeded, name, size):
+    if (name, size) not in QUICK and not os.environ.get("SIGNSAL_SLOW_TESTS"):
+        pytest.skip("takes minutes: set SIGNSAL_SLOW_TESTS=1")
+    recorded = np.load(DATA / f"parity_{name}.npz")
+    apply_fn, variables = seeded(name, str(recorded["source"]))
+
+    @jax.jit
+    def logits_and_jacobian(variables, image):
+        logits, pullback = jax.vjp(lambda image: apply_fn(variables, image), image)
+        # A loop compiles one pullback, whatever the number of classes.
+        rows = jax.lax.map(lambda one_hot: pullback(one_hot[None])[0][0], jnp.eye(len(logits[0])))
+        return logits, rows
+
+    image = parity.seeded_image(size, int(recorded[f"seed_{size}"]))
+    logits, jacobian = logits_and_jacobian(variables, image)
+    expected = recorded[f"logits_{size}"]
+    assert abs(logits - expected).max() < 1e-4 * abs(expected).max()
+
+    got = parity.summarize(np.asarray(jacobian))
+    want = {key: recorded[f"{key}_{size}"] for key in got}
+    # Where rounding moves a ReLU, torch's own float32 is further than that from its float64.
+    tolerance = max(1e-3, 2 * float(recorded[f"rounding_{size}"]))
+    largest = abs(want["gradients"]).max((1, 2, 3), keepdims=True)
+    assert (abs(got["gradients"] - want["gradients"]) < tolerance * largest).all()
+    assert (abs(got["norms"] - want["norms"]) < tolerance * want["norms"]).all()
+    assert (abs(got["projections"] - want["projections"]) < tolerance * want["norms"]).all()
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_published_parameter_counts(name):
+    network = abstract(name, 10 if name.startswith("cifar") else 1000)
+    leaves = jax.tree.leaves(nnx.state(network, nnx.Param))
+    assert sum(leaf.size for leaf in leaves) == PARAMETERS[name]
+
+
+@pytest.mark.parametrize("name", registry.MODELS)
+def test_networks_take_any_size_and_number_of_channels(name):
+    size = registry.image_size(name) + 1
+
+    def logits():
+        network = registry.create(name, 7, in_features=1)
+        network.eval()
+        return network(jnp.zeros((2, size, size, 1)))
+
+    assert nnx.eval_shape(logits).shape == (2, 7)
+
+
+def test_only_imagenet_networks_get_a_layer_on_top():
+    with_head = nnx.eval_shape(lambda: registry.create("resnet50", 7))
+    assert with_head.head.kernel.shape == (1000, 7)
+    assert with_head.backbone.classifier.kernel.shape == (2048, 1000)
+    assert nnx.eval_shape(lambda: registry.create("cifar_resnet32", 7)).classifier.kernel.shape == (
+        64,
+        7,
+    )
+
+
+def test_impossible_depth():
+    with pytest.raises(ValueError, match=r"depth: expected 6n \+ 2 with n >= 1, got 18"):
+        CifarResNet(10, depth=18, rngs=nnx.Rngs(0))
+
+
+def test_normalization_is_part_of_the_network_and_no_weight():
+    network = registry.create_backbone("cnn", 10)
+    mean, std = (0.5, 0.4, 0.3), (0.1, 0.2, 0.3)
+    images = np.random.default_rng(0).uniform(size=(2, 8, 8, 3))
+    shifted = (images - np.reshape(mean, (1, 1, 1, 3))) / np.reshape(std, (1, 1, 1, 3))
+    plain_fn, plain = from_nnx(network)
+    apply_fn, variables = from_nnx(Normalize(network, mean=mean, std=std))
+    expected = jax.jit(plain_fn)(plain, shifted.astype(np.float32))
+    got = jax.jit(apply_fn)(variables, images.astype(np.float32))
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+    assert len(jax.tree.leaves(variables)) == len(jax.tree.leaves(plain))
+
+
+@pytest.mark.parametrize("std", [(0.1, 0.2), (0.1, 0.0, 0.2)])
+def test_impossible_normalization(std):
+    network = registry.create_backbone("cnn", 10)
+    with pytest.raises(ValueError, match="one positive value per channel"):
+        Normalize(network, mean=(0.5, 0.5, 0.5), std=std)
+
+
+def real(name, path):
+    file = weights.read(path)
+    layout = weights.select_layout(name, file.arrays)
+    network = with_arrays(name, file.arrays, layout)
+    apply_fn, variables = from_nnx(Normalize(network, mean=layout.mean, std=layout.std))
+    return jax.jit(lambda variables, images: apply_fn(variables, images / 255)), variables
+
+
+def test_cifar_resnet20_scores_what_it_should():
+    path = SHARED / "weights" / "resnet20-cifar10.safetensors"
+    data = SHARED / "data" / "cifar10_train_first4000_lossless.npz"
+    if not path.exists() or not data.exists():
+        pytest.skip("needs the folder shared, with weights and lossless CIFAR-10 images")
+    apply_fn, variables = real("cifar_resnet20", path)
+    data = np.load(data)
+    images, labels = data["x"][:500], data["y"][:500]
+    predicted = apply_fn(variables, images.astype(np.float32)).argmax(1)
+    # All 4 000 give at least 0.995; a wrong shortcut, mean or channel order less than 0.95.
+    assert np.mean(predicted == labels) >= 0.99
+
+
+def test_efficientnet_lite0_scores_what_it_should():
+    tfds = pytest.importorskip("tensorflow_datasets", reason="needs the extra data")
+    folder = SHARED / "tfds"
+    if not (folder / "imagenette").exists():
+        pytest.skip("needs the folder shared, with an Imagenette subset")
+    try:
+        path = weights.packaged("efficientnet_lite0")
+    except ImportError as error:
+        pytest.skip(f"needs the extra demo: {error}")
+    source = tfds.data_source("imagenette/full-size-v2:1.0.0", split="validation", data_dir=folder)
+    examples = [source[i] for i in range(0, 1000, 20)]
+    images = np.stack([example["image"] for example in examples]).astype(np.float32)
+    labels = IMAGENETTE_IDS[[example["label"] for example in examples]]
+    apply_fn, variables = real("efficientnet_lite0", path)
+    # All 1 000 give about 0.70 (standard error on these 50: 0.065).
+    assert np.mean(apply_fn(variables, images).argmax(1) == labels) > 0.5

@@ -1,11 +1,13 @@
 """Photos from files, cropped and scaled as a network expects them."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 
 def read_image(path: str | os.PathLike, shape: tuple[int, int, int]) -> Float[np.ndarray, "h w c"]:
@@ -37,7 +39,7 @@ def read_image(path: str | os.PathLike, shape: tuple[int, int, int]) -> Float[np
         raise FileNotFoundError(f"image {path}: expected a picture, found no such file")
     height, width, channels = shape
     try:
-        with Image.open(path) as opened:
+        with _refusing_truncated(), Image.open(path) as opened:
             picture = _eight_bits(ImageOps.exif_transpose(opened))
             picture = picture.convert("L" if channels == 1 else "RGB")
             picture = ImageOps.fit(picture, (width, height), Image.Resampling.BILINEAR)
@@ -45,6 +47,17 @@ def read_image(path: str | os.PathLike, shape: tuple[int, int, int]) -> Float[np
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"image {path}: expected a readable picture, got: {error}") from error
     return np.asarray(picture, np.float32).reshape(shape) / 255
+
+
+@contextlib.contextmanager
+def _refusing_truncated() -> Iterator[None]:
+    """Pillow's own default, which TFDS's image decoder switches off for the whole process."""
+    before = ImageFile.LOAD_TRUNCATED_IMAGES
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    try:
+        yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
 def _eight_bits(picture: Image.Image) -> Image.Image:

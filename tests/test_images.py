@@ -5,7 +5,7 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from signsal_jax.images import read_image
 
@@ -159,7 +159,10 @@ damaged_files = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 
 @damaged_files
 @pytest.mark.parametrize("picture_format", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"])
-def test_truncated_anywhere(tmp_path, picture_format):
+@pytest.mark.parametrize("process_allows", [False, True])
+def test_truncated_anywhere(tmp_path, picture_format, process_allows, monkeypatch):
+    # TFDS's decoder switches this on for the whole process.
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", process_allows)
     whole = encoded(picture_format)
     path = tmp_path / "cut"
     for percent in range(1, 96, 6):

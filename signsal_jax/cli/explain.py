@@ -66,6 +66,10 @@ class Explain:
                 continue
             found = results[-1]["top"][0]
             tqdm.write(f"{path}: {found['class']} ({found['probability']:.3f})")
+        # Ticks on their way would draw the bar again, in front of the lines below.
+        jax.effects_barrier()
+        if results:
+            bar.clear()  # tqdm.write draws it even before its delay is over
         bar.close()
         if results:
             head = provenance(self, model)

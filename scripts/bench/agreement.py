@@ -1,0 +1,69 @@
+"""Whether both sides computed the same, before anybody times them.
+
+Two float32 sums in another order differ in the last digits. That moves logits and most gradients
+by as little, but where it moves an activation across zero, a ReLU changes the gradient visibly;
+so gradients and maps are compared by how much of them differs, not by their worst pixel.
+"""
+
+import numpy as np
+
+LOGITS = 1e-3
+GRADIENTS = 1e-2
+MAPS = 1e-2
+MAP_STEP = 1e-2
+DELETION = 1e-2
+FIRST_LOSS, LATER_LOSS = 1e-4, 2e-2
+
+
+class Mismatch(Exception):
+    """The two sides computed different results: timing them would mean nothing."""
+
+
+def _require(what: str, value: float, most: float) -> float:
+    if not value <= most:
+        raise Mismatch(f"{what}: expected at most {most:g}, got {value:g}")
+    return float(value)
+
+
+def _same_shape(ours: np.ndarray, theirs: np.ndarray) -> None:
+    if ours.shape != theirs.shape:
+        raise Mismatch(f"shape: expected {theirs.shape} as theirs, got {ours.shape}")
+
+
+def compare_logits(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """The largest difference, relative to the largest logit."""
+    _same_shape(ours, theirs)
+    return _require("logits", abs(ours - theirs).max() / abs(theirs).max(), LOGITS)
+
+
+def compare_gradients(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """The norm of the difference, relative to the norm of theirs."""
+    _same_shape(ours, theirs)
+    difference = np.linalg.norm((ours - theirs).ravel()) / np.linalg.norm(theirs.ravel())
+    return _require("gradients", difference, GRADIENTS)
+
+
+def compare_maps(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """The share of pixels that differ by more than a hundredth of the map's range.
+
+    Theirs is NaN throughout where a map is constant; ours is zero there.
+    """
+    _same_shape(ours, theirs)
+    differing = abs(ours - np.nan_to_num(theirs, nan=0.0)) > MAP_STEP
+    return _require("share of differing map pixels", differing.mean(), MAPS)
+
+
+def compare_agreements(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """The share of (image, fraction) pairs judged differently."""
+    _same_shape(ours, theirs)
+    return _require("share of differing predictions", (ours != theirs).mean(), DELETION)
+
+
+def compare_losses(ours: list[float], theirs: list[float]) -> float:
+    """Losses of the first steps from the same weights: equal at first, close later on.
+
+    AdamW's first steps are as large for a gradient that rounding turns around as for any other.
+    """
+    relative = [abs(a - b) / abs(b) for a, b in zip(ours, theirs, strict=True)]
+    _require("loss of the first step", relative[0], FIRST_LOSS)
+    return _require("loss of later steps", max(relative), LATER_LOSS)

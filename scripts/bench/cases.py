@@ -1,0 +1,217 @@
+"""The cases: what both sides run on a workload, checked equal when a case is made."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+from jax import Array
+
+import signsal_jax
+from scripts.bench import agreement, flops, timing
+from scripts.bench.workloads import NUM_CLASSES, Workload, images_and_labels, seeded_network
+from signsal_jax.deletion import FILLS
+from train import step as training
+
+TRAINING_STEPS = 3  # compared before timing
+
+
+class Case(NamedTuple):
+    """Both sides of a comparison, ready to be timed, known to agree.
+
+    Attributes:
+      ours: runs our side and waits for the result.
+      theirs: by the name of the way; the ratio is taken against the fastest.
+      agreement: by what was compared, the largest difference found.
+      flops: operations that the result needs.
+      compile_seconds: tracing, lowering and compiling our side, without any cache.
+    """
+
+    ours: Callable[[], Any]
+    theirs: dict[str, Callable[[], Any]]
+    agreement: dict[str, float]
+    flops: int
+    compile_seconds: float
+
+
+class _Sides(NamedTuple):
+    """Both networks with the same weights, and the same images for both."""
+
+    apply_fn: signsal_jax.ApplyFn
+    variables: Any
+    images: Array
+    torch_network: Any
+    torch_images: Any
+    layers: list[int]
+
+
+def _sides(workload: Workload) -> _Sides:
+    from scripts.bench import torch_networks
+
+    network, arrays = seeded_network(workload)
+    apply_fn, variables = signsal_jax.from_nnx(network)
+    images, _ = images_and_labels(workload)
+    torch_network = torch_networks.build(workload.network, NUM_CLASSES, arrays)
+    torch_network.requires_grad_(False)
+    layers = flops.layer_flops(apply_fn, variables, jax.numpy.asarray(images))
+    torch_images = torch_networks.to_torch(images)
+    return _Sides(
+        apply_fn, variables, jax.numpy.asarray(images), torch_network, torch_images, layers
+    )
+
+
+def _runner(fn: Callable[..., Any], *args: Any) -> Callable[[], Any]:
+    return lambda: jax.block_until_ready(fn(*args))
+
+
+def forward(workload: Workload) -> Case:
+    """The forward pass alone."""
+    from scripts.bench.torch_networks import torch
+
+    sides = _sides(workload)
+    executable, seconds = timing.compiled(sides.apply_fn, sides.variables, sides.images)
+    ours = _runner(executable, sides.variables, sides.images)
+    theirs = torch.no_grad()(functools.partial(sides.torch_network, sides.torch_images))
+    found = {"logits": agreement.compare_logits(np.asarray(ours()), theirs().numpy())}
+    return Case(ours, {"forward": theirs}, found, sum(sides.layers), seconds)
+
+
+def jacobian(workload: Workload) -> Case:
+    """The signed Jacobian of all classes."""
+    from scripts.bench import torch_methods
+
+    sides = _sides(workload)
+    fn = functools.partial(signsal_jax.signed_jacobian, sides.apply_fn)
+    executable, seconds = timing.compiled(fn, sides.variables, sides.images)
+    ours = _runner(executable, sides.variables, sides.images)
+    theirs = {
+        name: functools.partial(way, sides.torch_network, sides.torch_images, NUM_CLASSES)
+        for name, way in torch_methods.JACOBIANS.items()
+    }
+    logits, rows = (np.asarray(array) for array in ours())
+    found = {}
+    for name, way in theirs.items():
+        their_logits, their_rows = way()
+        found |= {
+            f"logits, {name}": agreement.compare_logits(logits, their_logits.numpy()),
+            f"gradients, {name}": agreement.compare_gradients(
+                rows, their_rows.permute(1, 0, 3, 4, 2).numpy()
+            ),
+        }
+    return Case(ours, theirs, found, flops.jacobian_flops(sides.layers, NUM_CLASSES), seconds)
+
+
+def maps(workload: Workload) -> Case:
+    """All five maps."""
+    from scripts.bench import torch_methods
+
+    sides = _sides(workload)
+    fn = functools.partial(signsal_jax.saliency_maps, sides.apply_fn)
+    executable, seconds = timing.compiled(fn, sides.variables, sides.images)
+    ours = _runner(executable, sides.variables, sides.images)
+    theirs = functools.partial(
+        torch_methods.five_maps, sides.torch_network, sides.torch_images, NUM_CLASSES
+    )
+    ours_now, theirs_now = ours().maps, theirs()
+    found = {
+        method: agreement.compare_maps(np.asarray(ours_now[method]), theirs_now[method].numpy())
+        for method in signsal_jax.METHODS
+    }
+    needed = flops.jacobian_flops(sides.layers, NUM_CLASSES)
+    return Case(ours, {"each map by itself": theirs}, found, needed, seconds)
+
+
+def deletion(workload: Workload) -> Case:
+    """The deletion benchmark's six curves, on the same maps."""
+    from scripts.bench import torch_methods
+    from scripts.bench.torch_networks import torch
+
+    sides = _sides(workload)
+    make_maps = jax.jit(functools.partial(signsal_jax.saliency_maps, sides.apply_fn))
+    given = dict(make_maps(sides.variables, sides.images).maps)
+    fn = functools.partial(signsal_jax.evaluate_deletion, sides.apply_fn)
+    executable, seconds = timing.compiled(fn, sides.variables, sides.images, given)
+    ours = _runner(executable, sides.variables, sides.images, given)
+    torch_maps = {name: torch.from_numpy(np.array(values)) for name, values in given.items()}
+
+    def theirs() -> dict:
+        return {
+            (fill, name): torch_methods.deletion_curve(
+                sides.torch_network,
+                sides.torch_images,
+                torch_maps[name],
+                FILLS[fill],
+                signsal_jax.PAPER_FRACTIONS,
+            )
+            for fill, name in signsal_jax.PAPER_CURVES
+        }
+
+    ours_now, theirs_now = ours(), theirs()
+    found = {
+        " ".join(curve): agreement.compare_agreements(
+            np.asarray(ours_now[curve].agreement), theirs_now[curve].numpy()
+        )
+        for curve in signsal_jax.PAPER_CURVES
+    }
+    fractions = sum(fraction > 0 for fraction in signsal_jax.PAPER_FRACTIONS)
+    needed = flops.deletion_flops(sides.layers, len(signsal_jax.PAPER_CURVES), fractions)
+    return Case(ours, {"the authors' way": theirs}, found, needed, seconds)
+
+
+def train(workload: Workload) -> Case:
+    """A training step, AdamW on cross-entropy as the paper trains."""
+    from scripts.bench import torch_methods, torch_networks
+    from scripts.bench.torch_networks import torch
+
+    network, arrays = seeded_network(workload)
+    images, labels = images_and_labels(workload)
+    layers = flops.layer_flops(*signsal_jax.from_nnx(network), jax.numpy.asarray(images))
+    graph, state = training.init(network, optimizer := optax.adamw(1e-3, weight_decay=0.01))
+    jax_batch = (jax.numpy.asarray(images), jax.numpy.asarray(labels))
+    step, seconds = timing.compiled(training.make_train_step(graph, optimizer), state, *jax_batch)
+
+    def ours() -> float:
+        nonlocal state
+        state, sums = step(state, *jax_batch)
+        jax.block_until_ready(state)
+        return float(sums.loss) / len(images)
+
+    torch_network = torch_networks.build(workload.network, NUM_CLASSES, arrays)
+    theirs = torch_methods.make_training_step(
+        torch_network, torch_networks.to_torch(images), torch.from_numpy(labels).long()
+    )
+    losses = [[side() for _ in range(TRAINING_STEPS)] for side in (ours, theirs)]
+    found = {"losses": agreement.compare_losses(*losses)}
+    return Case(ours, {"training step": theirs}, found, flops.training_flops(layers), seconds)
+
+
+_AT_32 = (Workload("cnn", 128, 32), Workload("resnet18", 32, 32))
+_AT_224 = (Workload("cnn", 8, 224), Workload("resnet18", 4, 224))
+_TRAINING = (Workload("cnn", 128, 32), Workload("resnet18", 128, 32))
+
+KINDS: dict[str, tuple[Callable[[Workload], Case], tuple[Workload, ...]]] = {
+    "jacobian": (jacobian, _AT_32 + _AT_224),
+    "maps": (maps, _AT_32 + _AT_224),
+    "deletion": (deletion, _AT_32),
+    "training": (train, _TRAINING),
+    "forward": (forward, _AT_32 + _AT_224),
+}
+
+
+def names() -> list[str]:
+    """Every case as `--cases` takes it: `jacobian-cnn-32`."""
+    return [
+        f"{kind}-{workload.name}"
+        for kind, (_, workloads) in KINDS.items()
+        for workload in workloads
+    ]
+
+
+def find(name: str, *, quick: bool) -> tuple[Callable[[Workload], Case], Workload]:
+    """A case's maker and workload; a quick one has two images of 32 pixels."""
+    kind, _, short = name.partition("-")
+    make, workloads = KINDS[kind]
+    workload = next(workload for workload in workloads if workload.name == short)
+    return make, Workload(workload.network, 2, 32) if quick else workload

@@ -1,0 +1,117 @@
+"""PyTorch's side of every case, written from the definitions.
+
+Weights need no gradients here (but for training), so that no way pays for them.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from signsal_jax._extras import extra
+
+torch = extra("torch", "bench")
+
+
+def loop_of_backwards(network: Any, images: Any, classes: int) -> tuple[Any, Any]:
+    """(b) One forward, then a backward per class: logits `[b, k]`, gradients `[k, b, c, h, w]`."""
+    images = images.detach().requires_grad_()
+    logits = network(images)
+    rows = [
+        torch.autograd.grad(logits[:, index].sum(), images, retain_graph=index + 1 < classes)[0]
+        for index in range(classes)
+    ]
+    return logits.detach(), torch.stack(rows)
+
+
+def batched_backwards(network: Any, images: Any, classes: int) -> tuple[Any, Any]:
+    """(c) One forward, then all backwards as one batch."""
+    images = images.detach().requires_grad_()
+    logits = network(images)
+    cotangents = torch.eye(classes)[:, None].expand(classes, len(images), classes)
+    (rows,) = torch.autograd.grad(logits, images, cotangents, is_grads_batched=True)
+    return logits.detach(), rows
+
+
+def vmap_of_jacrev(network: Any, images: Any, classes: int) -> tuple[Any, Any]:
+    """(d) The Jacobian of one image's logits, mapped over the images: `[b, k, c, h, w]`."""
+
+    def scores(image: Any) -> tuple[Any, Any]:
+        logits = network(image[None])[0]
+        return logits, logits
+
+    rows, logits = torch.func.vmap(torch.func.jacrev(scores, has_aux=True))(images)
+    return logits, rows.transpose(0, 1)
+
+
+JACOBIANS: dict[str, Callable[[Any, Any, int], tuple[Any, Any]]] = {
+    "loop of backwards": loop_of_backwards,
+    "batched backwards": batched_backwards,
+    "vmap(jacrev)": vmap_of_jacrev,
+}
+
+
+def _one_gradient(network: Any, images: Any, index: int | None = None) -> tuple[Any, Any]:
+    """One forward and one backward of the predicted class, or of class `index`."""
+    images = images.detach().requires_grad_()
+    logits = network(images)
+    scores = logits.amax(1) if index is None else logits[:, index]
+    return logits.detach(), torch.autograd.grad(scores.sum(), images)[0]
+
+
+def _normalized(maps: Any) -> Any:
+    low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
+    return (maps - low) / (high - low)
+
+
+def _comparative(network: Any, images: Any, classes: int, sign: int) -> Any:
+    """Active (sign 1) or inactive (sign -1): a forward and a backward for every class."""
+    logits, rows = zip(
+        *(_one_gradient(network, images, index) for index in range(classes)), strict=True
+    )
+    rows = torch.stack(rows, 1)
+    predicted = logits[0].argmax(1)[:, None, None, None, None].expand(-1, 1, *rows.shape[2:])
+    gradient = rows.gather(1, predicted)[:, 0]
+    rival = (sign * rows).scatter(1, predicted, -math.inf).amax(1)
+    kept = torch.where(sign * gradient > rival, gradient, 0)
+    return _normalized(kept.abs().amax(1))
+
+
+def five_maps(network: Any, images: Any, classes: int) -> dict[str, Any]:
+    """(a) The authors' way: every map by itself, each `[b, h, w]`."""
+    return {
+        "vanilla": _normalized(_one_gradient(network, images)[1].abs().amax(1)),
+        "positive": _normalized(torch.relu(_one_gradient(network, images)[1]).amax(1)),
+        "negative": _normalized(torch.relu(-_one_gradient(network, images)[1]).amax(1)),
+        "active": _comparative(network, images, classes, 1),
+        "inactive": _comparative(network, images, classes, -1),
+    }
+
+
+@torch.no_grad()
+def deletion_curve(
+    network: Any, images: Any, maps: Any, fill: float, fractions: Sequence[float]
+) -> Any:
+    """The authors' way: for every fraction sort, delete, classify both; agreement `[b, f]`."""
+    agreements = []
+    for fraction in fractions:
+        flat = maps.flatten(1)
+        threshold = flat.sort(dim=1, descending=True).values[:, round(fraction * flat.shape[1])]
+        deleted = (maps > threshold[:, None, None]) & (maps != 0)
+        perturbed = torch.where(deleted[:, None], fill, images)
+        agreements.append(network(perturbed).argmax(1) == network(images).argmax(1))
+    return torch.stack(agreements, 1)
+
+
+def make_training_step(network: Any, images: Any, labels: Any) -> Callable[[], float]:
+    """A training step, with the paper's optimizer, on the same batch each time; its loss."""
+    network.train().requires_grad_()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.01)
+
+    def step() -> float:
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(network(images), labels)
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step

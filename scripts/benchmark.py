@@ -1,0 +1,114 @@
+"""Times signsal_jax against PyTorch on the same CPU: same weights, same inputs, in turn.
+
+    pip install -e '.[bench]' && python scripts/benchmark.py --out runs/benchmark
+
+Every case is checked to give the same result on both sides before it is timed. Writes
+benchmark.json and benchmark.md. --quick shows in two minutes that everything works.
+To use fewer cores, on both sides, run it under `taskset`.
+"""
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import tyro
+
+from scripts.bench import cases, tables, timing
+from signsal_jax import _files
+
+
+@dataclasses.dataclass(frozen=True)
+class Benchmark:
+    """Time signsal_jax against PyTorch on this machine's CPU."""
+
+    cases: tuple[str, ...] = ("jacobian", "maps", "deletion", "training", "forward")
+    """Cases such as jacobian-cnn-32, or kinds of them: jacobian, maps, deletion, ..."""
+    quick: bool = False
+    """Two small images and three rounds: shows that it works, not how fast it is."""
+    repeats: int = 15
+    """Rounds, in each of which every way takes its turn."""
+    out: Path = Path("runs/benchmark")
+    """Folder for benchmark.json and benchmark.md."""
+
+    def selected(self) -> list[str]:
+        """The names of all cases asked for, in the order of `cases.names()`."""
+        known = cases.names()
+        for asked in self.cases:
+            if asked not in known and asked not in cases.KINDS:
+                valid = ", ".join([*cases.KINDS, *known])
+                raise ValueError(f"cases: expected any of {valid}; got {asked!r}")
+        return [name for name in known if {name, name.partition("-")[0]} & set(self.cases)]
+
+
+def run_case(name: str, peak: float, *, quick: bool, repeats: int) -> dict[str, Any]:
+    """Makes, checks and times one case."""
+    make, workload = cases.find(name, quick=quick)
+    case = make(workload)
+    seconds = timing.interleave({"ours": case.ours, **case.theirs}, repeats)
+    times = {way: timing.spread(values) for way, values in seconds.items()}
+    ours = times.pop("ours")
+    fastest = min(times, key=lambda way: times[way]["median"])
+    rounds = [b / a for a, b in zip(seconds["ours"], seconds[fastest], strict=True)]
+    ratio = timing.spread(rounds) | {"median": times[fastest]["median"] / ours["median"]}
+    return {
+        "name": name,
+        "kind": name.partition("-")[0],
+        "workload": workload.description,
+        "ours": ours,
+        "theirs": times,
+        "fastest": fastest,
+        "ratio": ratio,
+        "agreement": case.agreement,
+        "flops": case.flops,
+        "share_of_peak": case.flops / ours["median"] / peak,
+        "compile_seconds": case.compile_seconds,
+    }
+
+
+def write(out: Path, results: dict[str, Any]) -> None:
+    """Writes the results so far, so that a run that is cut off keeps what it has."""
+    _files.write_json(out / "benchmark.json", results)
+    _files.write_text(out / "benchmark.md", tables.render(results))
+
+
+def run(command: Benchmark) -> dict[str, Any]:
+    """Runs the cases one after the other and writes the results after each."""
+    from scripts.bench.torch_networks import torch
+
+    selected = command.selected()
+    _files.check_writable(command.out)
+    torch.set_num_threads(timing.threads())
+    repeats = 3 if command.quick else command.repeats
+    results: dict[str, Any] = {
+        "machine": timing.describe_machine(),
+        "matrix_product": timing.matrix_product_rate(),
+        "repeats": repeats,
+        "quick": command.quick,
+        "cases": [],
+    }
+    peak = results["matrix_product"]["flops_per_second"]
+    for name in selected:
+        result = run_case(name, peak, quick=command.quick, repeats=repeats)
+        results["cases"].append(result)
+        print(f"{name}: {result['ratio']['median']:.2f}", file=sys.stderr, flush=True)
+        write(command.out, results)
+    return results
+
+
+def main() -> int:
+    # Both sides on the CPU, and every compilation from scratch.
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_enable_compilation_cache", False)
+    try:
+        results = run(tyro.cli(Benchmark, description=__doc__))
+    except (ValueError, OSError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(tables.render(results))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -3,8 +3,8 @@
     pip install -e '.[bench]' && python scripts/benchmark.py --out runs/benchmark
 
 Every case is checked to give the same result on both sides before it is timed. Writes
-benchmark.json and benchmark.md. --quick shows in two minutes that everything works.
-To use fewer cores, on both sides, run it under `taskset`.
+benchmark.json and benchmark.md, and with --growth growth.png. --quick shows in a few minutes that
+everything works; without it, it takes about an hour on 2 cores. To use fewer cores, on both sides, run it under `taskset`.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import tyro
 
-from scripts.bench import cases, tables, timing
+from scripts.bench import cases, growth, streamed, tables, timing
 from signsal_jax import _files
 
 
@@ -23,23 +23,30 @@ from signsal_jax import _files
 class Benchmark:
     """Time signsal_jax against PyTorch on this machine's CPU."""
 
-    cases: tuple[str, ...] = ("jacobian", "maps", "deletion", "training", "forward")
+    cases: tuple[str, ...] = (*cases.KINDS, "streamed")
     """Cases such as jacobian-cnn-32, or kinds of them: jacobian, maps, deletion, ..."""
+    growth: bool = False
+    """Also measure how time grows with classes, images and pixels, and draw growth.png."""
     quick: bool = False
     """Two small images and three rounds: shows that it works, not how fast it is."""
     repeats: int = 15
     """Rounds, in each of which every way takes its turn."""
     out: Path = Path("runs/benchmark")
-    """Folder for benchmark.json and benchmark.md."""
+    """Folder for the results."""
 
     def selected(self) -> list[str]:
-        """The names of all cases asked for, in the order of `cases.names()`."""
-        known = cases.names()
+        """The names of all cases asked for, each once, in a fixed order."""
+        known = [*cases.names(), streamed.NAME]
+        kinds = list(dict.fromkeys(_kind(name) for name in known))
         for asked in self.cases:
-            if asked not in known and asked not in cases.KINDS:
-                valid = ", ".join([*cases.KINDS, *known])
+            if asked not in known and asked not in kinds:
+                valid = ", ".join([*kinds, *known])
                 raise ValueError(f"cases: expected any of {valid}; got {asked!r}")
-        return [name for name in known if {name, name.partition("-")[0]} & set(self.cases)]
+        return [name for name in known if {name, _kind(name)} & set(self.cases)]
+
+
+def _kind(name: str) -> str:
+    return name.partition("-")[0]
 
 
 def run_case(name: str, peak: float, *, quick: bool, repeats: int) -> dict[str, Any]:
@@ -54,7 +61,7 @@ def run_case(name: str, peak: float, *, quick: bool, repeats: int) -> dict[str, 
     ratio = timing.spread(rounds) | {"median": times[fastest]["median"] / ours["median"]}
     return {
         "name": name,
-        "kind": name.partition("-")[0],
+        "kind": _kind(name),
         "workload": workload.description,
         "ours": ours,
         "theirs": times,
@@ -90,9 +97,16 @@ def run(command: Benchmark) -> dict[str, Any]:
     }
     peak = results["matrix_product"]["flops_per_second"]
     for name in selected:
-        result = run_case(name, peak, quick=command.quick, repeats=repeats)
-        results["cases"].append(result)
-        print(f"{name}: {result['ratio']['median']:.2f}", file=sys.stderr, flush=True)
+        if name == streamed.NAME:
+            results["streamed"] = streamed.measure(quick=command.quick)
+        else:
+            case = run_case(name, peak, quick=command.quick, repeats=repeats)
+            results["cases"].append(case)
+        print(f"{name}: done", file=sys.stderr, flush=True)
+        write(command.out, results)
+    if command.growth:
+        results["growth"] = growth.measure(quick=command.quick)
+        growth.write_figure(command.out / "growth.png", results["growth"], results["machine"])
         write(command.out, results)
     return results
 

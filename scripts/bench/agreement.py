@@ -15,19 +15,19 @@ DELETION = 1e-2
 FIRST_LOSS, LATER_LOSS = 1e-4, 2e-2
 
 
-class Mismatch(Exception):
+class MismatchError(Exception):
     """The two sides computed different results: timing them would mean nothing."""
 
 
 def _require(what: str, value: float, most: float) -> float:
     if not value <= most:
-        raise Mismatch(f"{what}: expected at most {most:g}, got {value:g}")
+        raise MismatchError(f"{what}: expected at most {most:g}, got {value:g}")
     return float(value)
 
 
 def _same_shape(ours: np.ndarray, theirs: np.ndarray) -> None:
     if ours.shape != theirs.shape:
-        raise Mismatch(f"shape: expected {theirs.shape} as theirs, got {ours.shape}")
+        raise MismatchError(f"shape: expected {theirs.shape} as theirs, got {ours.shape}")
 
 
 def compare_logits(ours: np.ndarray, theirs: np.ndarray) -> float:
@@ -40,7 +40,7 @@ def compare_gradients(ours: np.ndarray, theirs: np.ndarray) -> float:
     """The norm of the difference, relative to the norm of theirs."""
     _same_shape(ours, theirs)
     difference = np.linalg.norm((ours - theirs).ravel()) / np.linalg.norm(theirs.ravel())
-    return _require("gradients", difference, GRADIENTS)
+    return _require("gradients", float(difference), GRADIENTS)
 
 
 def compare_maps(ours: np.ndarray, theirs: np.ndarray) -> float:

@@ -37,6 +37,44 @@ def _case_row(case: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _megabytes(value: int | None) -> str:
+    return "not run" if value is None else f"{value / 2**20:,.0f} MiB"
+
+
+def _streamed(result: Mapping[str, Any]) -> list[str]:
+    memory, per_class = result["memory"], result["seconds_per_class"]
+    rows = [
+        [way, _megabytes(found["planned_bytes"]), _megabytes(found.get("measured_bytes"))]
+        for way, found in memory.items()
+    ]
+    times = ", ".join(f"{1000 * value:.1f} ms at {k} classes" for k, value in per_class.items())
+    return [
+        f"## {result['classes']} classes, {result['workload']}, {result['class_chunk']} at a time",
+        markdown_table(("way", "peak memory, planned", "measured"), rows),
+        f"Planned: temporaries and results as the compiler lays them out. Measured: the rise of "
+        f"the process's resident memory. Time per class, streamed: {times}. Compiled in "
+        f"{result['compile_seconds']:.1f} s.",
+    ]
+
+
+def _growth(result: Mapping[str, Any]) -> list[str]:
+    rows = [
+        [
+            axis,
+            network,
+            ", ".join(f"{p[axis]:,}: {_seconds(p['seconds'])}" for p in curve["points"]),
+            ", ".join(f"{power:.2f}" for power in curve["exponents"]),
+        ]
+        for axis, networks in result["curves"].items()
+        for network, curve in networks.items()
+    ]
+    return [
+        "## Growth of the time of all five maps",
+        markdown_table(("axis", "network", "time", "exponents (1: linear)"), rows),
+        "![Growth](growth.png)",
+    ]
+
+
 def render(results: Mapping[str, Any]) -> str:
     """The whole report: machine, cases, and every way of theirs."""
     machine, rate = results["machine"], results["matrix_product"]
@@ -60,4 +98,8 @@ def render(results: Mapping[str, Any]) -> str:
         ]
         if ways:
             parts += ["## Every way of theirs", markdown_table(("case", "way", "time"), ways)]
+    if "streamed" in results:
+        parts += _streamed(results["streamed"])
+    if "growth" in results:
+        parts += _growth(results["growth"])
     return "\n\n".join(parts) + "\n"

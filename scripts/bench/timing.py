@@ -54,9 +54,9 @@ def compiled(fn: Callable[..., Any], *args: Any) -> tuple[Callable[..., Any], fl
 def matrix_product_rate(repeats: int = 7) -> dict[str, float]:
     """The best FLOP/s of a float32 matrix product over a few sizes, and the size that gave it."""
     rates = {}
+    product = jax.jit(jnp.matmul)
     for size in _MATRIX_SIZES:
         matrix = jnp.ones((size, size)) / size
-        product = jax.jit(jnp.matmul)
         product(matrix, matrix).block_until_ready()
         runs = {"product": lambda m=matrix: product(m, m).block_until_ready()}
         rates[size] = 2 * size**3 / min(interleave(runs, repeats)["product"])

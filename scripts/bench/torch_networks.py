@@ -1,5 +1,6 @@
 """The same networks as anyone would write them in PyTorch, with our weights."""
 
+import itertools
 from collections.abc import Mapping
 
 import numpy as np
@@ -75,7 +76,7 @@ class ResNet18(nn.Module):
         self.blocks = nn.Sequential(
             *(
                 BasicBlock(inputs, outputs, 2 if inputs != outputs else 1)
-                for inputs, outputs in zip(widths[:-1], widths[1:], strict=True)
+                for inputs, outputs in itertools.pairwise(widths)
             )
         )
         self.classifier = nn.Linear(512, 1000)

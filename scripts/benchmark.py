@@ -4,7 +4,8 @@
 
 Every case is checked to give the same result on both sides before it is timed. Writes
 benchmark.json and benchmark.md, and with --growth growth.png. --quick shows in a few minutes that
-everything works; without it, it takes about an hour on 2 cores. To use fewer cores, on both sides, run it under `taskset`.
+everything works; without it, it takes about an hour on 2 cores. To use fewer cores, on both
+sides, run it under `taskset`.
 """
 
 import dataclasses

@@ -62,7 +62,7 @@ def _status_bytes(field: str) -> int:
     raise OSError(f"expected {field} in /proc/self/status, found none")
 
 
-def _measured_bytes(run: Callable[[], Any]) -> int:
+def measured_bytes(run: Callable[[], Any]) -> int:
     """How far the resident memory of this process rises during a run (Linux)."""
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts from here
     before = _status_bytes("VmRSS")
@@ -73,7 +73,7 @@ def _measured_bytes(run: Callable[[], Any]) -> int:
 def _memory(way: str, setting: Setting) -> dict[str, int]:
     """Planned and measured bytes of one run, in this process."""
     executable, args, _ = _compiled(way, setting, setting.classes)
-    measured = _measured_bytes(lambda: jax.block_until_ready(executable(*args)))
+    measured = measured_bytes(lambda: jax.block_until_ready(executable(*args)))
     return {"planned_bytes": _planned_bytes(executable), "measured_bytes": measured}
 
 

@@ -29,7 +29,14 @@ LAYERS = {
     "study": 3,
     "plan": 3,
 }
-PARTS = {"_conv_blocks": "nn", "_conv_winograd": "nn", "_pool": "nn"}
+PARTS = {
+    "_chips": "plan",
+    "_conv_blocks": "nn",
+    "_conv_winograd": "nn",
+    "_hlo_cost": "plan",
+    "_plan_compile": "plan",
+    "_pool": "nn",
+}
 # Input and output: may import any layer, and no layer imports them.
 HOST = {
     "_cache",

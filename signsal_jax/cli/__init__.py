@@ -1,4 +1,4 @@
-"""The `signsal` command: explain pictures, evaluate networks, study and prepare data sets."""
+"""The `signsal` command: explain pictures, evaluate networks, plan, study, prepare data sets."""
 
 import sys
 from collections.abc import Sequence
@@ -6,12 +6,20 @@ from collections.abc import Sequence
 import tyro
 
 from signsal_jax._cache import enable_compilation_cache
+from signsal_jax.cli._tpu import quiet_without_tpu
 from signsal_jax.cli.evaluate import Evaluate
 from signsal_jax.cli.explain import Explain
+from signsal_jax.cli.plan import Plan
 from signsal_jax.cli.prepare import Prepare
 from signsal_jax.cli.study import Study
 
-COMMANDS = {"explain": Explain, "evaluate": Evaluate, "study": Study, "prepare": Prepare}
+COMMANDS = {
+    "explain": Explain,
+    "evaluate": Evaluate,
+    "plan": Plan,
+    "study": Study,
+    "prepare": Prepare,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = tyro.extras.subcommand_cli_from_dict(
         COMMANDS, prog="signsal", description=__doc__, args=arguments
     )
+    quiet_without_tpu()
     enable_compilation_cache()
     try:
         return command.run_command()

@@ -1,0 +1,153 @@
+"""The step of a study, compiled for a TPU pod that nobody needs to have."""
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+from jax.experimental import topologies
+from jax.sharding import NamedSharding, PartitionSpec
+
+from signsal_jax import sharding
+from signsal_jax._chips import CHIPS, Chip
+from signsal_jax._hlo_cost import Cost, program_cost
+from signsal_jax.models import from_nnx
+from signsal_jax.models.registry import create_backbone, image_size
+from signsal_jax.study import StudyConfig, study_step
+
+CHANNELS = 3
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+class DoesNotFitError(ValueError):
+    """The compiler found the step to need more memory than a chip has."""
+
+    def __init__(self, message: str, needed: int | None):
+        super().__init__(message)
+        self.needed = needed
+
+
+@dataclasses.dataclass(frozen=True)
+class Workload:
+    """The study that is planned."""
+
+    topology: str
+    """Chip and shape, such as "v5e:16x16"."""
+    model: str
+    """A network of the zoo; its weights do not matter here."""
+    config: StudyConfig
+    """What is computed and stored; its class_chunk counts, its data set does not."""
+    classes: int = 1000
+    images: int = 1_280_000
+    batch_per_device: int = 8
+    """Images on each chip at a time."""
+    class_devices: int = 1
+    """How many chips share the classes of an image."""
+    image_size: int | None = None
+    """Height and width; None for what the network was designed for."""
+
+    def __post_init__(self) -> None:
+        for name in ("images", "batch_per_device", "class_devices"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+
+    @property
+    def pixels(self) -> int:
+        """Height, and width, of the images."""
+        return self.image_size or image_size(self.model)
+
+
+@dataclasses.dataclass(frozen=True)
+class CompiledStep:
+    """What the compiler says of one step on one chip; bytes."""
+
+    arguments: int
+    """The weights, and a batch of images."""
+    outputs: int
+    """A batch of results."""
+    temporary: int
+    program: int
+    cost: Cost
+
+    @property
+    def memory(self) -> int:
+        """What must fit: a step, and the results of the one before, still being written."""
+        return self.arguments + 2 * self.outputs + self.temporary + self.program
+
+
+def topology_devices(topology: str) -> tuple[Chip, list[Any]]:
+    """A TPU topology's chips, which no machine here needs to have.
+
+    Raises:
+      ValueError: an unknown chip, or a shape that it does not come in.
+      RuntimeError: libtpu is not installed.
+    """
+    name = topology.partition(":")[0]
+    if name not in CHIPS:
+        raise ValueError(
+            f"topology: expected a chip of {', '.join(CHIPS)} and a shape, such as v5e:4x4; "
+            f"got {topology!r}"
+        )
+    chip = CHIPS[name]
+    options = {"chip_config_name": chip.configuration} if chip.configuration else {}
+    try:
+        found = topologies.get_topology_desc(topology, platform="tpu", **options)
+    except jax.errors.JaxRuntimeError as error:
+        raise ValueError(
+            f"topology: expected a shape that {name} comes in, got {topology!r}: {error}"
+        ) from error
+    return chip, list(found.devices)
+
+
+def compile_step(workload: Workload, devices: Sequence[Any]) -> CompiledStep:
+    """Compiles `study_step` for these devices, one batch on each.
+
+    Raises:
+      ValueError: `DoesNotFitError` where a chip's memory is too small; class_devices that do not
+        divide the devices, an unknown model.
+    """
+    mesh = sharding.make_mesh(devices, class_devices=workload.class_devices)
+    network = nnx.eval_shape(
+        lambda: create_backbone(workload.model, workload.classes, in_features=CHANNELS)
+    )
+    apply_fn, variables = from_nnx(network)
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    by_image = NamedSharding(mesh, sharding.BY_IMAGE)
+    batch = workload.batch_per_device * mesh.shape["data"]
+    shape = (batch, workload.pixels, workload.pixels, CHANNELS)
+
+    def step(variables: Any, images: Array, labels: Array) -> dict[str, Array]:
+        return study_step(apply_fn, variables, images, labels, config=workload.config, mesh=mesh)
+
+    lowered = jax.jit(step).lower(
+        jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere),
+            variables,
+        ),
+        jax.ShapeDtypeStruct(shape, jnp.float32, sharding=by_image),
+        jax.ShapeDtypeStruct((batch,), jnp.int32, sharding=by_image),
+    )
+    try:
+        compiled = lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        size = re.search(r"\(([\d.]+)([KMGT]?)\)", str(error))
+        raise DoesNotFitError(
+            f"the step does not fit {workload.topology}: expected a smaller batch per device than "
+            f"{workload.batch_per_device} or class chunk than {workload.config.class_chunk}: "
+            f"{str(error).splitlines()[0]}",
+            int(float(size[1]) * _UNITS[size[2]]) if size else None,
+        ) from error
+    memory = compiled.memory_analysis()
+    return CompiledStep(
+        memory.argument_size_in_bytes,
+        memory.output_size_in_bytes,
+        memory.temp_size_in_bytes,
+        memory.generated_code_size_in_bytes,
+        program_cost(compiled.as_text()),
+    )

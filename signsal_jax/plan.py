@@ -1,0 +1,194 @@
+"""A study planned before a chip is rented: memory, FLOPs, time and storage on a TPU pod."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from signsal_jax._chips import FLOAT32_PASSES, Chip
+from signsal_jax._hlo_cost import Cost
+from signsal_jax._plan_compile import (
+    CHANNELS,
+    CompiledStep as CompiledStep,
+    DoesNotFitError as DoesNotFitError,
+    Workload as Workload,
+    compile_step as compile_step,
+    topology_devices as topology_devices,
+)
+from signsal_jax.study import array_specs
+
+
+def storage_bytes(workload: Workload) -> dict[str, int]:
+    """Bytes that a study stores, before compression: of maps, and of everything else.
+
+    A map is what has a value for each pixel.
+    """
+    shape = (workload.pixels, workload.pixels, CHANNELS)
+    total = {"maps": 0, "statistics": 0}
+    for spec in array_specs(workload.config, shape, workload.classes).values():
+        part = "maps" if "height" in spec.dimensions else "statistics"
+        total[part] += np.dtype(spec.dtype).itemsize * math.prod(spec.shape) * workload.images
+    return total
+
+
+def step_seconds(cost: Cost, chip: Chip, utilization: float) -> float:
+    """How long a step takes where this share of the chip's peak is reached.
+
+    Raises:
+      ValueError: a utilization outside (0, 1].
+    """
+    if not 0 < utilization <= 1:
+        raise ValueError(f"utilization: expected a share in (0, 1], got {utilization}")
+    return cost.bf16_flops / (chip.bf16_flops * utilization)
+
+
+def largest_fitting(
+    needs: Callable[[int], int | None],
+    start: int,
+    used: int,
+    *,
+    limit: int,
+    available: int,
+    tries: int,
+) -> int:
+    """The largest value found whose need is within `available`, in at most `tries` trials.
+
+    Memory grows about linearly with the value, so each trial is where the line through two
+    known points (at first, the start and nothing) says that it just fits.
+
+    Args:
+      needs: bytes that a value needs; None where that is not even known.
+      start: a value that fits, and takes `used` bytes.
+      limit: no larger value makes sense.
+
+    >>> largest_fitting(lambda n: 10 + 3 * n, 4, 22, limit=1000, available=100, tries=4)
+    30
+    """
+    fitting, other, too_large = (start, used), (0, 0), limit + 1
+    for _ in range(tries):
+        slope = (fitting[1] - other[1]) / (fitting[0] - other[0])
+        room = int((available - fitting[1]) / max(slope, 1))
+        candidate = min(fitting[0] + room, too_large - 1)
+        if candidate <= fitting[0]:
+            break
+        found = needs(candidate)
+        if found is None or found > available:
+            too_large, other = candidate, (candidate, found or 2 * available)
+        else:
+            other, fitting = fitting, (candidate, found)
+    return fitting[0]
+
+
+def make_plan(workload: Workload, *, utilization: float, compilations: int) -> dict[str, Any]:
+    """Compiles the study's step for a pod and works out what the whole study takes.
+
+    Args:
+      workload: the study.
+      utilization: the share of the chip's peak that is assumed for the time.
+      compilations: at most so many; what the first leaves is spent on a larger class chunk, then
+        on a larger batch.
+
+    Returns:
+      A dict ready for JSON: the chip's figures, memory on each, FLOPs of each and for an image,
+      collectives, time, chip-hours, storage, and the largest chunk and batch that were found to
+      fit (None without trials).
+
+    Raises:
+      ValueError: `DoesNotFitError`; and as `topology_devices`, `compile_step`, `step_seconds`.
+      RuntimeError: libtpu is not installed.
+    """
+    chip, devices = topology_devices(workload.topology)
+    step_seconds(Cost(0, 0, {}), chip, utilization)  # a bad share is said before the work
+    step = compile_step(workload, devices)
+    if step.memory > chip.hbm_bytes:
+        raise DoesNotFitError(
+            f"the step does not fit {workload.topology}: expected at most "
+            f"{chip.hbm_bytes / 1e9:.0f} GB a chip, got {step.memory / 1e9:.2f} GB",
+            step.memory,
+        )
+    config = workload.config
+    images_a_step = workload.batch_per_device * len(devices) // workload.class_devices
+    seconds = step_seconds(step.cost, chip, utilization)
+    hours = -(-workload.images // images_a_step) * seconds / 3600
+    return {
+        "workload": {
+            **{
+                field.name: getattr(workload, field.name)
+                for field in dataclasses.fields(workload)
+                if field.name != "config"
+            },
+            "image_size": workload.pixels,
+            "class_chunk": config.class_chunk,
+            "methods": list(config.methods),
+            "store": list(config.store),
+            "storage": config.storage,
+            "precision": config.precision,
+        },
+        "chip": {**chip._asdict(), "chips": len(devices)},
+        "memory_bytes_per_chip": {
+            "arguments": step.arguments,
+            "outputs": step.outputs,
+            "outputs_of_the_step_before": step.outputs,
+            "temporary": step.temporary,
+            "program": step.program,
+            "total": step.memory,
+        },
+        "flops_per_chip_and_step": step.cost.flops,
+        "bf16_flops_per_chip_and_step": step.cost.bf16_flops,
+        "flops_per_image": step.cost.flops * len(devices) / images_a_step,
+        "collectives_per_step": {
+            kind: found._asdict() for kind, found in sorted(step.cost.collectives.items())
+        },
+        "time": {
+            "utilization": utilization,
+            "float32_passes": FLOAT32_PASSES[config.precision],
+            "seconds_per_step": seconds,
+            "images_per_second": images_a_step / seconds,
+            "hours": hours,
+            "chip_hours": hours * len(devices),
+        },
+        "storage_bytes": storage_bytes(workload),
+        "largest_that_fit": _suggestion(workload, chip, devices, step, compilations - 1),
+    }
+
+
+def _suggestion(
+    workload: Workload, chip: Chip, devices: Sequence[Any], step: CompiledStep, tries: int
+) -> dict[str, int] | None:
+    """The largest class chunk at this batch, and the largest batch at this class chunk."""
+    if tries < 1:
+        return None
+    own_classes = -(-workload.classes // workload.class_devices)
+    chunk = min(workload.config.class_chunk or own_classes, own_classes)
+
+    def needs(**changes: Any) -> int | None:
+        try:
+            return compile_step(dataclasses.replace(workload, **changes), devices).memory
+        except DoesNotFitError as error:
+            return error.needed
+
+    def with_chunk(value: int) -> int | None:
+        return needs(config=dataclasses.replace(workload.config, class_chunk=value))
+
+    def with_batch(value: int) -> int | None:
+        return needs(batch_per_device=value)
+
+    found = largest_fitting(
+        with_chunk,
+        chunk,
+        step.memory,
+        limit=own_classes,
+        available=chip.hbm_bytes,
+        tries=-(-tries // 2),
+    )
+    batch = largest_fitting(
+        with_batch,
+        workload.batch_per_device,
+        step.memory,
+        limit=workload.images,
+        available=chip.hbm_bytes,
+        tries=tries // 2,
+    )
+    return {"class_chunk": found, "batch_per_device": batch}

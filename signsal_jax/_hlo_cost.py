@@ -10,6 +10,14 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from signsal_jax._chips import FLOAT32_PASSES
+from signsal_jax._hlo_text import (
+    Computation,
+    Instruction,
+    array_bytes,
+    attribute,
+    dimensions,
+    parse,
+)
 
 _COLLECTIVES = (
     "all-gather",
@@ -20,23 +28,20 @@ _COLLECTIVES = (
     "ragged-all-to-all",
     "reduce-scatter",
 )
-_HEADER = re.compile(r"(?P<entry>ENTRY )?%?(?P<name>[\w.\-]+) \(.*\) -> .* \{$")
-_NAME = re.compile(r"(?P<root>ROOT )?%?(?P<name>[\w.\-]+) = ")
-_OPCODE = re.compile(r" *(?P<opcode>[\w\-]+)\(")
-_ARRAY = re.compile(r"([a-z]\w*)\[([\d,]*)\]")
-_BITS = re.compile(r"\d+")
+# Groups of one device each, as a list or as a shape: nothing moves.
+_ALONE = r"replica_groups=(\{\{\d+\}|\[\d+,1\]<=)"
 
 
 class Collective(NamedTuple):
     """All collectives of one kind: how often one runs, and what they move on each device."""
 
-    count: int
+    runs: int
     bytes: int
     largest_bytes: int
 
     def plus(self, other: "Collective", times: int) -> "Collective":
         return Collective(
-            self.count + times * other.count,
+            self.runs + times * other.runs,
             self.bytes + times * other.bytes,
             max(self.largest_bytes, other.largest_bytes),
         )
@@ -70,87 +75,8 @@ class Cost(NamedTuple):
 _NOTHING = Cost(0, 0, {})
 
 
-class _Instruction(NamedTuple):
-    shape: str
-    opcode: str
-    operands: tuple[str, ...]
-    arguments: str
-    attributes: str
-
-
-class _Computation(NamedTuple):
-    instructions: dict[str, _Instruction]
-    root: str
-
-
-def _balanced(text: str, start: int) -> int:
-    """The index after the parenthesis that closes the one at `start`."""
-    depth = 0
-    for index in range(start, len(text)):
-        depth += (text[index] == "(") - (text[index] == ")")
-        if not depth:
-            return index + 1
-    raise ValueError(f"HLO: expected balanced parentheses, got {text[:200]!r}")
-
-
-def _instruction(text: str) -> _Instruction:
-    """Reads what follows `name = `: shape, opcode, operands, attributes."""
-    end = _balanced(text, 0) if text.startswith("(") else text.index(" ")
-    match = _OPCODE.match(text, end)
-    if match is None:
-        raise ValueError(f"HLO: expected an operation, got {text[:200]!r}")
-    close = _balanced(text, match.end() - 1)
-    arguments = text[match.end() : close - 1]
-    operands = tuple(re.findall(r"%([\w.\-]+)", arguments))
-    return _Instruction(text[:end], match["opcode"], operands, arguments, text[close:])
-
-
-def _parse(text: str) -> tuple[dict[str, _Computation], str]:
-    """All computations by name, and the name of the entry."""
-    computations: dict[str, _Computation] = {}
-    entry, name = "", ""
-    instructions: dict[str, _Instruction] = {}
-    root = ""
-    for line in text.splitlines():
-        stripped = line.strip()
-        if header := _HEADER.match(line):
-            name, instructions = header["name"], {}
-            entry = name if header["entry"] else entry
-        elif stripped == "}" and name:
-            computations[name] = _Computation(instructions, root)
-            name = ""
-        elif name and (match := _NAME.match(stripped)):
-            instructions[match["name"]] = _instruction(stripped[match.end() :])
-            root = match["name"] if match["root"] else root
-    if not entry:
-        raise ValueError("HLO: expected a program with an ENTRY, got none")
-    return computations, entry
-
-
-def _dimensions(shape: str) -> list[int]:
-    match = _ARRAY.match(shape)
-    if match is None:
-        raise ValueError(f"HLO: expected the shape of an array, got {shape!r}")
-    return [int(size) for size in match[2].split(",") if size]
-
-
-def _bytes(shape: str) -> int:
-    """Of an array, or of all arrays in a tuple."""
-    total = 0
-    for kind, sizes in _ARRAY.findall(shape):
-        bits = _BITS.search(kind)
-        width = int(bits[0]) if bits else 8  # pred
-        total += math.prod(int(size) for size in sizes.split(",") if size) * width // 8
-    return total
-
-
-def _attribute(instruction: _Instruction, pattern: str) -> str | None:
-    match = re.search(pattern, instruction.attributes)
-    return match[1] if match else None
-
-
-def _window(instruction: _Instruction, key: str, count: int) -> list[str]:
-    window = _attribute(instruction, r"window=\{([^}]*)\}") or ""
+def _window(instruction: Instruction, key: str, count: int) -> list[str]:
+    window = attribute(instruction, r"window=\{([^}]*)\}") or ""
     match = re.search(rf"(?:^| ){key}=(\S+)", window)
     defaults = {"size": "1", "stride": "1", "pad": "0_0", "lhs_dilate": "1", "rhs_dilate": "1"}
     return match[1].split("x") if match else [defaults[key]] * count
@@ -166,10 +92,10 @@ def _meetings(inputs: int, outputs: int, window: list[int], low: int) -> int:
     return total
 
 
-def _convolution_flops(instruction: _Instruction, lhs: str, rhs: str) -> int:
-    labels = _attribute(instruction, r"dim_labels=(\S+?)(?:,|$)") or ""
+def _convolution_flops(instruction: Instruction, lhs: str, rhs: str) -> int:
+    labels = attribute(instruction, r"dim_labels=(\S+?)(?:,|$)") or ""
     image, kernel, output = re.split("_|->", labels)
-    sizes = [_dimensions(shape) for shape in (lhs, rhs, instruction.shape)]
+    sizes = [dimensions(shape) for shape in (lhs, rhs, instruction.shape)]
     spatial = [label for label in image if label.isdigit()]
     keys = ("size", "stride", "lhs_dilate", "rhs_dilate")
     windows = list(
@@ -184,21 +110,21 @@ def _convolution_flops(instruction: _Instruction, lhs: str, rhs: str) -> int:
     return flops
 
 
-def _dot_flops(instruction: _Instruction, lhs: str) -> int:
-    contracted = _attribute(instruction, r"lhs_contracting_dims=\{([\d,]*)\}") or ""
-    sizes = _dimensions(lhs)
+def _dot_flops(instruction: Instruction, lhs: str) -> int:
+    contracted = attribute(instruction, r"lhs_contracting_dims=\{([\d,]*)\}") or ""
+    sizes = dimensions(lhs)
     depth = math.prod(sizes[int(axis)] for axis in contracted.split(",") if axis)
-    return 2 * depth * math.prod(_dimensions(instruction.shape))
+    return 2 * depth * math.prod(dimensions(instruction.shape))
 
 
-def _passes(instruction: _Instruction, operands: list[str]) -> int:
+def _passes(instruction: Instruction, operands: list[str]) -> int:
     if not any(shape.startswith("f32[") for shape in operands):
         return 1
-    precisions = _attribute(instruction, r"operand_precision=\{([\w,]*)\}") or "default"
+    precisions = attribute(instruction, r"operand_precision=\{([\w,]*)\}") or "default"
     return max(FLOAT32_PASSES[name] for name in precisions.split(","))
 
 
-def _constant(computation: _Computation, name: str) -> int:
+def _constant(computation: Computation, name: str) -> int:
     """The value of a scalar that is a constant, or a copy of one."""
     instruction = computation.instructions[name]
     while instruction.opcode in ("copy", "bitcast", "convert"):
@@ -209,22 +135,22 @@ def _constant(computation: _Computation, name: str) -> int:
 
 
 def _trip_count(
-    computations: Mapping[str, _Computation], caller: _Computation, loop: _Instruction
+    computations: Mapping[str, Computation], caller: Computation, loop: Instruction
 ) -> int:
     """How often a while loop that counts up runs.
 
     Raises:
       ValueError: it does not count from a constant to a constant in constant steps.
     """
-    if known := _attribute(loop, r'"known_trip_count":\{"n":"(\d+)"\}'):
+    if known := attribute(loop, r'"known_trip_count":\{"n":"(\d+)"\}'):
         return int(known)
-    condition = computations[_attribute(loop, r"condition=%?([\w.\-]+)") or ""]
-    body = computations[_attribute(loop, r"body=%?([\w.\-]+)") or ""]
+    condition = computations[attribute(loop, r"condition=%?([\w.\-]+)") or ""]
+    body = computations[attribute(loop, r"body=%?([\w.\-]+)") or ""]
     test = condition.instructions[condition.root]
     if test.opcode != "compare" or "direction=LT" not in test.attributes:
         raise ValueError(f"HLO: expected a loop that ends at a comparison, got {test}")
     counter = condition.instructions[test.operands[0]]
-    index = int(_attribute(counter, r"index=(\d+)") or -1)
+    index = int(attribute(counter, r"index=(\d+)") or -1)
     if index < 0:
         raise ValueError(f"HLO: expected a loop with a counter, got {counter}")
     start = caller.instructions[loop.operands[0]].operands[index]
@@ -254,7 +180,7 @@ def program_cost(text: str) -> Cost:
     >>> program_cost(jax.jit(jnp.matmul).lower(*a).compile().as_text()).flops
     1024
     """
-    computations, entry = _parse(text)
+    computations, entry = parse(text)
 
     @functools.cache
     def cost(name: str) -> Cost:
@@ -263,12 +189,12 @@ def program_cost(text: str) -> Cost:
             total = total.plus(own_cost(computations[name], instruction))
         return total
 
-    def own_cost(computation: _Computation, instruction: _Instruction) -> Cost:
+    def own_cost(computation: Computation, instruction: Instruction) -> Cost:
         opcode = instruction.opcode
         shapes = [computation.instructions[name].shape for name in instruction.operands]
         if opcode == "while":
             trips = _trip_count(computations, computation, instruction)
-            return _NOTHING.plus(cost(_attribute(instruction, r"body=%?([\w.\-]+)") or ""), trips)
+            return _NOTHING.plus(cost(attribute(instruction, r"body=%?([\w.\-]+)") or ""), trips)
         if opcode == "conditional":
             branches = re.findall(r"%([\w.\-]+)", instruction.attributes.split("metadata=")[0])
             return max((cost(branch) for branch in branches), key=lambda one: one.flops)
@@ -280,15 +206,17 @@ def program_cost(text: str) -> Cost:
             )
             return Cost(flops, flops * _passes(instruction, shapes), {})
         kind = opcode.removesuffix("-start")
+        if kind in _COLLECTIVES and attribute(instruction, _ALONE):
+            return _NOTHING
         if kind in _COLLECTIVES:
-            moved = sum(map(_bytes, shapes))
-            produced = _bytes(instruction.shape)
+            moved = sum(map(array_bytes, shapes))
+            produced = array_bytes(instruction.shape)
             # The result of a start holds its operands too, all-reduce-start's excepted.
             if opcode.endswith("-start") and kind != "all-reduce":
                 produced -= moved
             size = max(moved, produced)
             return Cost(0, 0, {kind: Collective(1, size, size)})
-        called = _attribute(instruction, r"(?:calls|to_apply)=%?([\w.\-]+)")
+        called = attribute(instruction, r"(?:calls|to_apply)=%?([\w.\-]+)")
         return cost(called) if called else _NOTHING
 
     return cost(entry)

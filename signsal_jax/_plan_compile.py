@@ -54,6 +54,11 @@ class Workload:
         for name in ("images", "batch_per_device", "class_devices"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if self.batch_per_device % self.class_devices:
+            raise ValueError(
+                f"batch_per_device: expected a multiple of class_devices, {self.class_devices}, "
+                f"got {self.batch_per_device}"
+            )
 
     @property
     def pixels(self) -> int:
@@ -143,11 +148,13 @@ def compile_step(workload: Workload, devices: Sequence[Any]) -> CompiledStep:
             f"{str(error).splitlines()[0]}",
             int(float(size[1]) * _UNITS[size[2]]) if size else None,
         ) from error
-    memory = compiled.memory_analysis()
+    memory, text = compiled.memory_analysis(), compiled.as_text()
+    assert memory is not None
+    assert text is not None
     return CompiledStep(
         memory.argument_size_in_bytes,
         memory.output_size_in_bytes,
         memory.temp_size_in_bytes,
         memory.generated_code_size_in_bytes,
-        program_cost(compiled.as_text()),
+        program_cost(text),
     )

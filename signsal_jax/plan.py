@@ -172,8 +172,11 @@ def _suggestion(
     def with_chunk(value: int) -> int | None:
         return needs(config=dataclasses.replace(workload.config, class_chunk=value))
 
+    # The chips that share an image's classes deal its deletions: each needs as many images.
+    shares = workload.class_devices
+
     def with_batch(value: int) -> int | None:
-        return needs(batch_per_device=value)
+        return needs(batch_per_device=value * shares)
 
     found = largest_fitting(
         with_chunk,
@@ -185,10 +188,10 @@ def _suggestion(
     )
     batch = largest_fitting(
         with_batch,
-        workload.batch_per_device,
+        workload.batch_per_device // shares,
         step.memory,
         limit=workload.images,
         available=chip.hbm_bytes,
         tries=tries // 2,
     )
-    return {"class_chunk": found, "batch_per_device": batch}
+    return {"class_chunk": found, "batch_per_device": batch * shares}

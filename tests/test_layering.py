@@ -27,13 +27,14 @@ LAYERS = {
     "sharded_extrema": 2,
     "statistics": 2,
     "study": 3,
-    "plan": 3,
+    "plan": 4,
 }
 PARTS = {
     "_chips": "plan",
     "_conv_blocks": "nn",
     "_conv_winograd": "nn",
     "_hlo_cost": "plan",
+    "_hlo_text": "plan",
     "_plan_compile": "plan",
     "_pool": "nn",
 }

@@ -5,6 +5,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
+import jax
+
 from signsal_jax import _files
 from signsal_jax._extras import extra
 from signsal_jax.models import MODELS
@@ -74,6 +76,8 @@ class Plan:
             image_size=self.image_size,
         )
         extra("libtpu", "plan")
+        # What is compiled for a chip that is not here cannot be read back, and JAX would warn.
+        jax.config.update("jax_enable_compilation_cache", False)
         plan = make_plan(workload, utilization=self.utilization, compilations=self.compilations)
         print("\n".join(plan_lines(plan)))
         if self.out is not None:
@@ -95,7 +99,7 @@ def plan_lines(plan: dict[str, Any]) -> list[str]:
     ]
     for kind, found in plan["collectives_per_step"].items():
         sizes = f"{found['bytes']} bytes, the largest {found['largest_bytes']}"
-        rows.append((kind, f"{found['count']} per step, {sizes}"))
+        rows.append((kind, f"{found['runs']} per step, {sizes}"))
     if not plan["collectives_per_step"]:
         rows.append(("collectives", "none"))
     rows += [

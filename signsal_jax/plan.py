@@ -11,6 +11,7 @@ from signsal_jax._chips import FLOAT32_PASSES, Chip
 from signsal_jax._hlo_cost import Cost
 from signsal_jax._plan_compile import (
     CHANNELS,
+    COMPILER_OPTIONS,
     CompiledStep as CompiledStep,
     DoesNotFitError as DoesNotFitError,
     Workload as Workload,
@@ -126,6 +127,7 @@ def make_plan(workload: Workload, *, utilization: float, compilations: int) -> d
             "storage": config.storage,
             "precision": config.precision,
         },
+        "compiler_options": dict(COMPILER_OPTIONS),
         "chip": {**chip._asdict(), "chips": len(devices)},
         "memory_bytes_per_chip": {
             "arguments": step.arguments,

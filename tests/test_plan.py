@@ -22,7 +22,6 @@ from signsal_jax.cli.plan import plan_lines
 from signsal_jax.study import StudyConfig
 
 ROOT = Path(__file__).parents[1]
-RESULTS = sorted((ROOT / "scripts" / "results").glob("plan-*.json"))
 needs_libtpu = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None,
     reason="compiles for a TPU: needs libtpu, pip install 'signsal_jax[plan]'",
@@ -230,19 +229,65 @@ def test_an_unknown_chip_is_named():
         plan.topology_devices("v9:4x4")
 
 
-# What was recorded: ImageNet-1k on two pods.
+# What was recorded: ImageNet-1k on two pods, and with the classes of an image on two chips.
 
 
-@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
-def test_the_recorded_plans_fit_and_gather_no_jacobian(path):
-    recorded = json.loads(path.read_text())
-    assert recorded["workload"]["classes"] == 1000
-    assert recorded["memory_bytes_per_chip"]["total"] < 16e9
-    gathers = recorded["collectives_per_step"].get("all-gather", {"largest_bytes": 0})
-    assert gathers["largest_bytes"] <= 4096
-    twin = path.with_name(path.name.replace("-v5e-16x16", "-v5e-4x4"))
-    alike = json.loads(twin.read_text())
-    assert recorded["flops_per_chip_and_step"] == alike["flops_per_chip_and_step"]
+def recorded(name):
+    return json.loads((ROOT / "scripts" / "results" / f"plan-{name}.json").read_text())
+
+
+def resnet18_flops():
+    """One forward of ResNet-18 at 224 pixels: two for each tap that meets a pixel."""
+
+    def convolution(size, inputs, features, window, strides):
+        pad = window // 2
+        outputs = (size + 2 * pad - window) // strides + 1
+        places = (o * strides + tap - pad for o in range(outputs) for tap in range(window))
+        taps = sum(0 <= place < size for place in places)
+        return outputs, 2 * inputs * features * taps**2
+
+    size, total = convolution(224, 3, 64, 7, 2)
+    size, inputs = size // 2, 64
+    for features, strides in ((64, 1), (128, 2), (256, 2), (512, 2)):
+        if strides > 1:
+            total += convolution(size, inputs, features, 1, strides)[1]
+        for step in (strides, 1, 1, 1):
+            size, flops = convolution(size, inputs, features, 3, step)
+            total, inputs = total + flops, features
+    return total + 2 * 512 * 1000
+
+
+@pytest.mark.parametrize("model", ["resnet18", "convnext_tiny"])
+def test_imagenet_fits_and_chips_do_the_same_work_on_16_and_256(model):
+    small, large = recorded(f"{model}-v5e-4x4"), recorded(f"{model}-v5e-16x16")
+    for found, chips in ((small, 16), (large, 256)):
+        assert found["chip"]["chips"] == chips
+        work = found["workload"]
+        assert (work["classes"], work["image_size"], work["images"]) == (1000, 224, 1_280_000)
+        assert found["memory_bytes_per_chip"]["total"] < 16e9
+        assert found["collectives_per_step"] == {}
+    assert small["flops_per_chip_and_step"] == large["flops_per_chip_and_step"]
+    assert small["memory_bytes_per_chip"] == large["memory_bytes_per_chip"]
+
+
+def test_the_recorded_flops_are_those_of_the_method():
+    """A forward, a pullback a class for the maps and one for the norms, and the deletions.
+
+    The convolutions are real ones: those rewritten for the CPU would count differently.
+    """
+    curves = len(StudyConfig("").curves) * len(StudyConfig("").fractions)
+    expected = (1 + 1000 + 1000 + curves) * resnet18_flops()
+    assert recorded("resnet18-v5e-4x4")["flops_per_image"] == expected
+
+
+def test_classes_over_chips_gather_no_jacobian():
+    found = recorded("resnet18-v5e-4x4-class-devices-2")
+    collectives = found["collectives_per_step"]
+    assert collectives.get("all-gather", {"largest_bytes": 0})["largest_bytes"] <= 4096
+    # The target's gradient, two extrema and their classes, of a batch of images, and some logits:
+    # not the thousand gradients of each.
+    batch = 4 * 224 * 224 * 3 * found["workload"]["batch_per_device"]
+    assert 5 * batch < sum(kind["bytes"] for kind in collectives.values()) < 6 * batch
 
 
 # With the TPU compiler.

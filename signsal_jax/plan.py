@@ -25,6 +25,11 @@ def storage_bytes(workload: Workload) -> dict[str, int]:
     """Bytes that a study stores, before compression: of maps, and of everything else.
 
     A map is what has a value for each pixel.
+
+    >>> from signsal_jax.study import StudyConfig
+    >>> config = StudyConfig("", store=("maps",))
+    >>> storage_bytes(Workload("v5e:4x4", "resnet18", config, images=1))["maps"] == 5 * 224**2 * 2
+    True
     """
     shape = (workload.pixels, workload.pixels, CHANNELS)
     total = {"maps": 0, "statistics": 0}
@@ -39,6 +44,10 @@ def step_seconds(cost: Cost, chip: Chip, utilization: float) -> float:
 
     Raises:
       ValueError: a utilization outside (0, 1].
+
+    >>> from signsal_jax._chips import CHIPS
+    >>> step_seconds(Cost(197 * 10**12, 6 * 197 * 10**12, {}), CHIPS["v5e"], 0.5)
+    12.0
     """
     if not 0 < utilization <= 1:
         raise ValueError(f"utilization: expected a share in (0, 1], got {utilization}")

@@ -132,7 +132,7 @@ def compile_step(workload: Workload, devices: Sequence[Any]) -> CompiledStep:
     def step(variables: Any, images: Array, labels: Array) -> dict[str, Array]:
         return study_step(apply_fn, variables, images, labels, config=workload.config, mesh=mesh)
 
-    lowered = jax.jit(step).lower(
+    lowered = jax.jit(step, compiler_options=COMPILER_OPTIONS).lower(
         jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere),
             variables,
@@ -141,7 +141,7 @@ def compile_step(workload: Workload, devices: Sequence[Any]) -> CompiledStep:
         jax.ShapeDtypeStruct((batch,), jnp.int32, sharding=by_image),
     )
     try:
-        compiled = lowered.compile(compiler_options=COMPILER_OPTIONS)
+        compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise

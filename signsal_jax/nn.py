@@ -6,24 +6,40 @@ in the pullback, the static shapes choose an equivalent that is fast in both dir
 
 import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Float
 
 from signsal_jax import _conv_blocks, _conv_winograd, _pool
 
-# Limits for CPU, chosen from timings of the convolutions of the Basic CNN and ResNet-18 alone.
-_MAX_DENSE_PAIRS = 64  # input pixels times output pixels of a convolution done as one product
-_MAX_BLOCK_CHANNELS = 64  # channels of a space-to-depth block
-_MIN_WINOGRAD_CHANNELS = 64  # fewer do not pay for the transforms
+Form = Callable[[Array, Array], Array]
+
+# Limits for CPU, chosen from timings of the convolutions of the Basic CNN and ResNet-18 alone,
+# at 32x32 and 224x224.
+_MAX_DENSE_PAIRS = 16  # input pixels times output pixels of a convolution done as one product
+_MAX_STEM_CHANNELS = 16  # with so few, a strided convolution's pullback pays in blocks
+_MIN_STRIDED_OUTPUT = 4  # below, XLA's pullback of a strided convolution is many times slower
+_MIN_WINOGRAD_CHANNELS = 128  # fewer do not pay for the transforms of the pullback
+_MIN_WINOGRAD_SIZE = 8  # smaller maps do not pay for them in the forward pass
 
 
-def _cpu_convolution(
-    images: Array, kernel: Array, strides: int, padding: int, groups: int
-) -> Callable[[Array, Array], Array] | None:
-    """The faster equivalent on CPU, or None where XLA's own is as good."""
+class _Forms(NamedTuple):
+    """The same bilinear map in the form that is fastest for each use (None: XLA's own).
+
+    `images` and `kernel` compute the tangents, so what matters is how fast their transposes
+    are: the pullbacks to the images and to the kernel.
+    """
+
+    forward: Form | None = None
+    images: Form | None = None
+    kernel: Form | None = None
+
+
+def _cpu_forms(images: Array, kernel: Array, *, strides: int, padding: int, groups: int) -> _Forms:
     _, height, width, channels = images.shape
     window, other_window, inputs, features = kernel.shape
     if (
@@ -32,45 +48,86 @@ def _cpu_convolution(
         or window != other_window
         or channels != inputs * groups
     ):
-        return None
+        return _Forms()
     sizes = [_conv_blocks.output_size(size, window, strides, padding) for size in (height, width)]
     if min(sizes) < 1:
-        return None
+        return _Forms()
     if groups > 1:
         if groups != channels or features != channels:
-            return None
-        return functools.partial(_conv_blocks.depthwise, strides=strides, padding=padding)
+            return _Forms()
+        depthwise = functools.partial(_conv_blocks.depthwise, strides=strides, padding=padding)
+        return _Forms(depthwise, depthwise, depthwise)
     if window == 1 and padding == 0:
-        return functools.partial(_conv_blocks.pointwise, strides=strides)
-    if height * width * sizes[0] * sizes[1] <= _MAX_DENSE_PAIRS:
-        return functools.partial(_conv_blocks.dense, strides=strides, padding=padding)
-    if strides > 1 and strides**2 * channels <= _MAX_BLOCK_CHANNELS:
-        return functools.partial(_conv_blocks.space_to_depth, strides=strides, padding=padding)
-    if (window, strides, padding) == (3, 1, 1) and min(
-        channels, features
-    ) >= _MIN_WINOGRAD_CHANNELS:
-        return _conv_winograd.conv3x3
-    return None
+        pointwise = functools.partial(_conv_blocks.pointwise, strides=strides)
+        return _Forms(pointwise, pointwise, pointwise)
+    pairs = height * width * sizes[0] * sizes[1]
+    if pairs <= _MAX_DENSE_PAIRS:
+        dense = functools.partial(_conv_blocks.dense, strides=strides, padding=padding)
+        return _Forms(dense, dense, dense if pairs == 1 else None)
+    if strides > 1:
+        if channels <= _MAX_STEM_CHANNELS or min(sizes) < _MIN_STRIDED_OUTPUT:
+            blocks = functools.partial(
+                _conv_blocks.space_to_depth, strides=strides, padding=padding
+            )
+            return _Forms(images=blocks)
+        return _Forms()
+    if (window, padding) == (3, 1):
+        winograd = _conv_winograd.conv3x3
+        large = min(height, width) >= _MIN_WINOGRAD_SIZE
+        wide = min(channels, features) >= _MIN_WINOGRAD_CHANNELS
+        return _Forms(
+            winograd if wide and large else None,
+            winograd if wide else None,
+            winograd if large else None,
+        )
+    return _Forms()
+
+
+def _on_cpu(form: Form | None, images: Array, kernel: Array, settings: dict[str, int]) -> Array:
+    own = functools.partial(_conv_blocks.plain, **settings)
+    if form is None:
+        return own(images, kernel)
+    return jax.lax.platform_dependent(images, kernel, cpu=form, default=own)
+
+
+# A bilinear map: the tangents are the map itself, in the form whose transpose is fast.
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3, 4))
+def _bilinear(images: Array, kernel: Array, strides: int, padding: int, groups: int) -> Array:
+    settings = {"strides": strides, "padding": padding, "groups": groups}
+    return _on_cpu(_cpu_forms(images, kernel, **settings).forward, images, kernel, settings)
+
+
+def _bilinear_jvp(
+    strides: int, padding: int, groups: int, primals: tuple, tangents: tuple
+) -> tuple[Array, Array]:
+    settings = {"strides": strides, "padding": padding, "groups": groups}
+    (images, kernel), (images_dot, kernel_dot) = primals, tangents
+    forms = _cpu_forms(images, kernel, **settings)
+    output = _bilinear(images, kernel, strides, padding, groups)
+    terms = []
+    if not isinstance(images_dot, SymbolicZero):
+        terms.append(_on_cpu(forms.images, images_dot, kernel, settings))
+    if not isinstance(kernel_dot, SymbolicZero):
+        terms.append(_on_cpu(forms.kernel, images, kernel_dot, settings))
+    return output, sum(terms[1:], terms[0]) if terms else jnp.zeros_like(output)
+
+
+_bilinear.defjvp(_bilinear_jvp, symbolic_zeros=True)
 
 
 # Jitted for calls outside jit. Inlined into the caller's: as a function of its own it would cost
 # the pullback several times its time.
 @functools.partial(jax.jit, static_argnames=("strides", "padding", "groups"), inline=True)
 def _conv2d(images: Array, kernel: Array, strides: int, padding: int, groups: int) -> Array:
-    own = functools.partial(_conv_blocks.plain, strides=strides, padding=padding, groups=groups)
-    fast = _cpu_convolution(images, kernel, strides, padding, groups)
-    if fast is None:
-        return own(images, kernel)
-    return jax.lax.platform_dependent(images, kernel, cpu=fast, default=own)
+    return _bilinear(images, kernel, strides, padding, groups)
 
 
 @functools.partial(jax.jit, static_argnames=("window", "strides", "padding"), inline=True)
 def _max_pool(images: Array, window: int, strides: int, padding: int) -> Array:
-    settings = {"window": window, "strides": strides, "padding": padding}
     return jax.lax.platform_dependent(
         images,
-        cpu=functools.partial(_pool.separable, **settings),
-        default=functools.partial(_pool.plain, **settings),
+        cpu=lambda images: _pool.blockwise(images, window, strides, padding),
+        default=functools.partial(_pool.plain, window=window, strides=strides, padding=padding),
     )
 
 

@@ -43,29 +43,58 @@ def split_phases(
     return phases, offset
 
 
-def space_to_depth(images: Array, kernel: Array, *, strides: int, padding: int) -> Array:
-    """A strided convolution as one over blocks of `strides`² pixels, written for its transpose.
+def _blocks(images: Array, kernel: Array, strides: int, padding: int) -> tuple[Array, Array]:
+    """A strided convolution's images in blocks of `strides`² pixels, and its kernel for them.
 
-    The row taps become channels, so that only a window of one row is left. Its transpose is a
-    convolution to `taps * strides² * channels` features and a sum of shifted blocks: with a
-    window of `taps`² it would be one to `strides² * channels`, a dozen for a colour image, too
-    few to fill a vector.
+    Returns blocks `[b, height + taps - 1, width + taps - 1, strides² * c]` and a kernel
+    `[taps, taps, strides² * c, o]` for stride 1 and no padding.
     """
     window, _, channels, features = kernel.shape
-    height, width = (output_size(n, window, strides, padding) for n in images.shape[1:3])
-    blocks, offset = images, 0
-    for axis, outputs in ((1, height), (3, width)):
+    sizes = [output_size(n, window, strides, padding) for n in images.shape[1:3]]
+    offset = 0
+    for axis, outputs in ((1, sizes[0]), (3, sizes[1])):
         needed = (outputs - 1) * strides + window
-        blocks, offset = split_phases(blocks, axis, strides, padding, needed, 0.0)
+        images, offset = split_phases(images, axis, strides, padding, needed, 0.0)
     taps = -(-(offset + window) // strides)
-    blocks = blocks.transpose(0, 1, 3, 2, 4, 5)
-    blocks = blocks.reshape(*blocks.shape[:3], strides**2 * channels)
-    blocks = jnp.concatenate([blocks[:, t : t + height] for t in range(taps)], axis=-1)
+    images = images.transpose(0, 1, 3, 2, 4, 5)
+    images = images.reshape(*images.shape[:3], strides**2 * channels)
     around = (offset, taps * strides - window - offset)
     kernel = jnp.pad(kernel, (around, around, (0, 0), (0, 0)))
     kernel = kernel.reshape(taps, strides, taps, strides, channels, features)
-    kernel = kernel.transpose(2, 0, 1, 3, 4, 5).reshape(1, taps, -1, features)
-    return plain(blocks[:, :, : width + taps - 1], kernel, strides=1, padding=0)
+    kernel = kernel.transpose(0, 2, 1, 3, 4, 5).reshape(taps, taps, -1, features)
+    return images[:, : sizes[0] + taps - 1, : sizes[1] + taps - 1], kernel
+
+
+def space_to_depth(images: Array, kernel: Array, *, strides: int, padding: int) -> Array:
+    """A strided convolution as one over blocks, written for its transpose to the images.
+
+    The row taps become channels, so that only a window of one row is left. Its transpose is a
+    convolution to `taps * strides² * c` features and a sum of shifted blocks: with a window of
+    `taps`² it would be one to `strides² * c`, a dozen for a colour image, too few to fill a
+    vector.
+    """
+    blocks, kernel = _blocks(images, kernel, strides, padding)
+    taps, _, _, features = kernel.shape
+    height = blocks.shape[1] - taps + 1
+    blocks = jnp.concatenate([blocks[:, t : t + height] for t in range(taps)], axis=-1)
+    kernel = kernel.transpose(1, 0, 2, 3).reshape(1, taps, -1, features)
+    return plain(blocks, kernel, strides=1, padding=0)
+
+
+def sum_of_products(images: Array, kernel: Array, *, strides: int, padding: int) -> Array:
+    """A strided convolution as a product for every tap, written for its transpose to the kernel.
+
+    That is a product of all blocks with all outputs for every tap, without a copy of the blocks.
+    """
+    blocks, kernel = _blocks(images, kernel, strides, padding)
+    taps = len(kernel)
+    height, width = (size - taps + 1 for size in blocks.shape[1:3])
+    total = jnp.zeros((), images.dtype)
+    for row in range(taps):
+        for column in range(taps):
+            part = blocks[:, row : row + height, column : column + width]
+            total += part @ kernel[row, column]
+    return total
 
 
 def pointwise(images: Array, kernel: Array, *, strides: int) -> Array:

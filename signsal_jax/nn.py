@@ -21,7 +21,7 @@ Form = Callable[[Array, Array], Array]
 # Limits for CPU, chosen from timings of the convolutions of the Basic CNN and ResNet-18 alone,
 # at 32x32 and 224x224.
 _MAX_DENSE_PAIRS = 16  # input pixels times output pixels of a convolution done as one product
-_MAX_STEM_CHANNELS = 16  # with so few, a strided convolution's pullback pays in blocks
+_MAX_STEM_CHANNELS = 16  # with so few, blocks pay for the pullbacks of a strided convolution
 _MIN_STRIDED_OUTPUT = 4  # below, XLA's pullback of a strided convolution is many times slower
 _MIN_WINOGRAD_CHANNELS = 128  # fewer do not pay for the transforms of the pullback
 _MIN_WINOGRAD_SIZE = 8  # smaller maps do not pay for them in the forward pass
@@ -65,12 +65,12 @@ def _cpu_forms(images: Array, kernel: Array, *, strides: int, padding: int, grou
         dense = functools.partial(_conv_blocks.dense, strides=strides, padding=padding)
         return _Forms(dense, dense, dense if pairs == 1 else None)
     if strides > 1:
-        if channels <= _MAX_STEM_CHANNELS or min(sizes) < _MIN_STRIDED_OUTPUT:
-            blocks = functools.partial(
-                _conv_blocks.space_to_depth, strides=strides, padding=padding
-            )
-            return _Forms(images=blocks)
-        return _Forms()
+        settings = {"strides": strides, "padding": padding}
+        blocks = functools.partial(_conv_blocks.space_to_depth, **settings)
+        if channels <= _MAX_STEM_CHANNELS:
+            products = functools.partial(_conv_blocks.sum_of_products, **settings)
+            return _Forms(images=blocks, kernel=products)
+        return _Forms(images=blocks) if min(sizes) < _MIN_STRIDED_OUTPUT else _Forms()
     if (window, padding) == (3, 1):
         winograd = _conv_winograd.conv3x3
         large = min(height, width) >= _MIN_WINOGRAD_SIZE

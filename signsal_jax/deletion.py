@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
 from signsal_jax import _checks
+from signsal_jax._deletion_loop import agreements
 from signsal_jax._types import AnyArray, ApplyFn, Images, Variables
 
 PAPER_FRACTIONS = (0.0, 0.03, 0.05, 0.07, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -55,6 +55,11 @@ def _fill_values(fill: Any, images: Array) -> Array:
     return values.reshape((1,) * (4 - values.ndim) + values.shape)
 
 
+def _deleted_counts(fractions: Any, size: int) -> np.ndarray:
+    """How many of `size` pixels each fraction deletes at most."""
+    return np.asarray([round(float(f) * size) for f in _checks.check_fractions(fractions)])
+
+
 def deletion_masks(
     maps: Float[AnyArray, "b h w"],
     *,
@@ -93,7 +98,7 @@ def deletion_masks(
     _checks.check_member("rule", rule, RULES)
     flat = maps.reshape(len(maps), -1)
     size = flat.shape[1]
-    counts = np.asarray([round(float(f) * size) for f in _checks.check_fractions(fractions)])
+    counts = _deleted_counts(fractions, size)
     if rule == "paper":
         descending = jnp.sort(flat, axis=1, descending=True)
         # At f = 1 the position is one past the end: the threshold is then below every value.
@@ -136,26 +141,6 @@ def delete(images: Images, mask: Bool[AnyArray, "b h w"], fill: Any = "black") -
         )
     images = jnp.asarray(images)
     return jnp.where(jnp.asarray(mask)[..., None], _fill_values(fill, images), images)
-
-
-def _curve(
-    apply_fn: ApplyFn,
-    variables: Variables,
-    images: Array,
-    masks: Bool[Array, "f b h w"],
-    fill: Any,
-    predicted: Int[Array, " b"],
-) -> tuple[Bool[Array, "b f"], Bool[Array, " b"]]:
-    """Agreement per image and fraction, and whether every logit was a number."""
-    fill = _fill_values(fill, images)
-
-    def classify(mask: Array) -> tuple[Array, Array]:
-        logits = apply_fn(variables, jnp.where(mask[..., None], fill, images))
-        _checks.check_logits(logits, len(images))
-        return jnp.argmax(logits, axis=1) == predicted, ~jnp.isnan(logits).any(1)
-
-    agreement, valid = jax.lax.map(classify, masks)
-    return agreement.T, valid.all(0)
 
 
 def deletion_curve(
@@ -272,13 +257,28 @@ def evaluate_deletion(
     logits = apply_fn(variables, images)
     _checks.check_logits(logits, len(images))
     predicted = jnp.argmax(logits, axis=1)
-    untouched_valid = ~jnp.isnan(logits).any(1)
+    valid = jnp.broadcast_to(~jnp.isnan(logits).any(1), (len(curves), len(images)))
 
+    if not curves:
+        return {}
+    # A fraction that deletes nothing needs no network: it agrees with the untouched image.
+    positive = _deleted_counts(fractions, images.shape[1] * images.shape[2]) > 0
+    agreement = jnp.ones((len(positive), len(curves), len(images)), bool)
+    if positive.any():
+        deleting, numbers = agreements(
+            apply_fn,
+            variables,
+            images,
+            [masks[name][positive] for _, name in curves],
+            [_fill_values(fills[fill], images) for fill, _ in curves],
+            predicted,
+        )
+        agreement = agreement.at[positive].set(deleting)
+        valid &= numbers.all(0)
     results = {}
-    for fill, name in curves:
-        agreement, valid = _curve(apply_fn, variables, images, masks[name], fills[fill], predicted)
-        valid &= untouched_valid & ~jnp.isnan(maps[name]).any((1, 2))
+    for index, (fill, name) in enumerate(curves):
+        whole = ~jnp.isnan(maps[name]).any((1, 2))
         # Not in the images' own precision: bfloat16 cannot count past 256.
         deleted = masks[name].mean((2, 3), dtype=jnp.promote_types(images.dtype, jnp.float32)).T
-        results[fill, name] = DeletionCurve(agreement, deleted, valid)
+        results[fill, name] = DeletionCurve(agreement[:, index].T, deleted, valid[index] & whole)
     return results

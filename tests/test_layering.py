@@ -33,6 +33,7 @@ PARTS = {
     "_chips": "plan",
     "_conv_blocks": "nn",
     "_conv_winograd": "nn",
+    "_deletion_loop": "deletion",
     "_hlo_cost": "plan",
     "_hlo_text": "plan",
     "_plan_compile": "plan",

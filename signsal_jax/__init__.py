@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from signsal_jax._checks import check_images as check_images
 from signsal_jax._types import ApplyFn as ApplyFn
+from signsal_jax.acceleration import accelerate as accelerate
 from signsal_jax.attribution import saliency_maps as saliency_maps
 from signsal_jax.deletion import (
     PAPER_CURVES as PAPER_CURVES,

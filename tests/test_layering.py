@@ -21,6 +21,7 @@ LAYERS = {
     "nn": 1,
     "weights": 1,
     "sharding": 1,
+    "acceleration": 2,
     "attribution": 2,
     "deletion": 2,
     "models": 2,

@@ -2,36 +2,83 @@
 
     python scripts/reproduce_paper.py --columns cifar10-cnn --data-dir DIR
 
-Trains with the paper's hyperparameters (a finished run is not trained again), evaluates every
-image of both splits, and keeps each results.json in scripts/results. About 50 minutes for the
-CIFAR-10 CNN on 2 cores; --table-only prints the table of what is there in a second.
+Trains with the paper's hyperparameters (a finished run is not trained again) or takes published
+weights, evaluates every image of the column's splits, and keeps each results.json in
+scripts/results. About 50 minutes for the CIFAR-10 CNN on 2 cores; --table-only prints the table of
+what is there in a second.
 """
 
 import dataclasses
 import json
 import shutil
 import sys
+import types
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import tyro
 
-from signsal_jax import PAPER_CURVES, cli
+from signsal_jax import PAPER_CURVES, _files, cli
 from train.config import TrainConfig
 from train.loop import train
 
 RESULTS = Path(__file__).parent / "results"
-SPLITS = ("test", "train")
+PAPER_EPOCHS = 50
 
-# arXiv 2309.12913, test split: accuracy and AUC by (fill, map).
-PAPER: dict[str, dict[Any, float]] = {
-    name: dict(zip(("accuracy", *PAPER_CURVES), figures, strict=True))
-    for name, figures in {
-        "cifar10-cnn": (0.6307, 0.23, 0.14, 0.15, 0.21, 0.14, 0.15),
-        "cifar10-resnet18": (0.7569, 0.23, 0.11, 0.11, 0.22, 0.12, 0.12),
-        "imagenette-cnn": (0.6205, 0.24, 0.12, 0.16, 0.21, 0.11, 0.14),
-        "imagenette-resnet18": (0.8357, 0.26, 0.14, 0.14, 0.23, 0.18, 0.16),
-    }.items()
+
+class Column(NamedTuple):
+    """One column of the table.
+
+    Attributes:
+      dataset: its name.
+      model: the network's name.
+      splits: what is evaluated.
+      paper: arXiv 2309.12913, test split: accuracy and AUC by (fill, map); None where the paper
+        has no such network.
+      training: settings of the training run other than the paper's; None for a network that is
+        taken as published.
+      evaluation: further arguments of `signsal evaluate`.
+    """
+
+    dataset: str
+    model: str
+    splits: tuple[str, ...] = ("test",)
+    paper: dict[Any, float] | None = None
+    training: Mapping[str, Any] | None = types.MappingProxyType({})
+    evaluation: tuple[str, ...] = ()
+
+
+def _paper(*figures: float) -> dict[Any, float]:
+    return dict(zip(("accuracy", *PAPER_CURVES), figures, strict=True))
+
+
+COLUMNS = {
+    "cifar10-cnn": Column(
+        "cifar10",
+        "cnn",
+        ("test", "train"),
+        _paper(0.6307, 0.23, 0.14, 0.15, 0.21, 0.14, 0.15),
+    ),
+    "cifar10-resnet18": Column(
+        "cifar10",
+        "resnet18",
+        ("test", "train"),
+        _paper(0.7569, 0.23, 0.11, 0.11, 0.22, 0.12, 0.12),
+    ),
+    "cifar10-cifar_resnet20": Column("cifar10", "cifar_resnet20", training=None),
+    "imagenette-cnn": Column(
+        "imagenette", "cnn", paper=_paper(0.6205, 0.24, 0.12, 0.16, 0.21, 0.11, 0.14)
+    ),
+    "imagenette-resnet18": Column(
+        "imagenette", "resnet18", paper=_paper(0.8357, 0.26, 0.14, 0.14, 0.23, 0.18, 0.16)
+    ),
+    "imagenette-efficientnet_lite0": Column(
+        "imagenette",
+        "efficientnet_lite0",
+        training={"weights": "package", "freeze": True},
+        evaluation=("--batch-size", "32"),
+    ),
 }
 
 
@@ -40,55 +87,104 @@ class Reproduce:
     """Train and evaluate columns of the paper's results table."""
 
     columns: tuple[str, ...] = ("cifar10-cnn",)
-    """Any of cifar10-cnn, cifar10-resnet18, imagenette-cnn, imagenette-resnet18."""
+    """Any of cifar10-cnn, cifar10-resnet18, cifar10-cifar_resnet20, imagenette-cnn,
+    imagenette-resnet18, imagenette-efficientnet_lite0."""
     data_dir: Path | None = None
     """Where the TFDS sets are prepared (default: TFDS's own folder)."""
     runs: Path = Path("runs")
     """Where the run folders are."""
+    weights: Path | None = None
+    """The published weights of a column that is not trained (cifar10-cifar_resnet20)."""
+    epochs: int = PAPER_EPOCHS
+    """Of training; other than the paper's 50, the table says so."""
     table_only: bool = False
     """Only print the table of the results that are kept."""
 
     def __post_init__(self) -> None:
         for column in self.columns:
-            if column not in PAPER:
-                raise ValueError(f"columns: expected any of {', '.join(PAPER)}; got {column!r}")
+            if column not in COLUMNS:
+                raise ValueError(f"columns: expected any of {', '.join(COLUMNS)}; got {column!r}")
 
 
-def run_column(command: Reproduce, column: str) -> None:
-    """Trains and evaluates one column on both splits and keeps the results."""
-    dataset, model = column.split("-")
-    run = command.runs / column
-    train(TrainConfig(out=run, dataset=dataset, model=model, data_dir=command.data_dir))
+def run_column(command: Reproduce, name: str) -> None:
+    """Trains and evaluates one column and keeps the results."""
+    column, run = COLUMNS[name], command.runs / name
+    if column.training is None:
+        if command.weights is None:
+            raise ValueError(f"--weights: expected a file for {name}, which is not trained here")
+        network = ["--model", column.model, "--weights", str(command.weights)]
+    else:
+        train(
+            TrainConfig(
+                out=run,
+                dataset=column.dataset,
+                model=column.model,
+                data_dir=command.data_dir,
+                epochs=command.epochs,
+                **column.training,
+            )
+        )
+        network = ["--run", str(run)]
     folder = [] if command.data_dir is None else ["--data-dir", str(command.data_dir)]
-    for split in SPLITS:
-        out = run / f"{dataset}-{split}"
-        arguments = ["--run", str(run), "--dataset", dataset, "--split", split, "--out", str(out)]
-        if cli.main(["evaluate", *arguments, *folder]):
+    for split in column.splits:
+        out = run / f"{column.dataset}-{split}"
+        arguments = ["--dataset", column.dataset, "--split", split, "--out", str(out)]
+        if cli.main(["evaluate", *network, *arguments, *column.evaluation, *folder]):
             sys.exit(1)
-        shutil.copy(out / "results.json", RESULTS / f"{column}-{split}.json")
+        _keep(out / "results.json", RESULTS / f"{name}-{split}.json")
         for figure in ("maps", "curves"):
-            shutil.copy(out / f"{figure}.png", RESULTS / f"{column}-{split}-{figure}.png")
+            shutil.copy(out / f"{figure}.png", RESULTS / f"{name}-{split}-{figure}.png")
 
 
-def table(column: str) -> str:
+def _keep(results: Path, kept: Path) -> None:
+    """Copies the results without the folders of the machine that made them."""
+    content = json.loads(results.read_text())
+    for settings in (content["configuration"], content["network"]):
+        for key in ("data_dir", "out"):
+            settings.pop(key, None)
+    network = content["configuration"]["network"]
+    for key in ("run", "weights"):
+        network[key] = network[key] and Path(network[key]).name
+    _files.write_json(kept, content)
+
+
+def table(name: str) -> str:
     """One column of the paper beside ours, in Markdown, from the results that are kept."""
-    kept = {
-        split: json.loads((RESULTS / f"{column}-{split}.json").read_text())["results"]
-        for split in SPLITS
+    column = COLUMNS[name]
+    files = {
+        split: json.loads((RESULTS / f"{name}-{split}.json").read_text()) for split in column.splits
     }
-    counts = {split: f"{kept[split]['images']:,} {split} images" for split in SPLITS}
-    lines = [
-        f"| | paper, test | ours, {counts['test']} | ours, {counts['train']} |",
-        "| --- | --- | --- | --- |",
-    ]
-    accuracies = [f"{kept[split]['accuracy']:.4f}" for split in SPLITS]
-    lines.append(f"| accuracy | {PAPER[column]['accuracy']:.4f} | {' | '.join(accuracies)} |")
-    for index, curve in enumerate(kept["test"]["curves"]):
-        areas = [kept[split]["curves"][index]["auc"] for split in SPLITS]
+    kept = {split: content["results"] for split, content in files.items()}
+    heads = [f"ours, {kept[split]['images']:,} {split} images" for split in column.splits]
+    rows = [["accuracy", *(f"{kept[split]['accuracy']:.4f}" for split in column.splits)]]
+    keys: list[Any] = ["accuracy"]
+    for index, curve in enumerate(kept[column.splits[0]]["curves"]):
+        areas = [kept[split]["curves"][index]["auc"] for split in column.splits]
         cells = [f"{a['mean']:.4f} ({a['low']:.4f} to {a['high']:.4f})" for a in areas]
-        paper = PAPER[column][curve["fill"], curve["map"]]
-        lines.append(f"| {curve['fill']} AUC, {curve['map']} | {paper:.2f} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        rows.append([f"{curve['fill']} AUC, {curve['map']}", *cells])
+        keys.append((curve["fill"], curve["map"]))
+    if column.paper is not None:
+        heads.insert(0, "paper, test")
+        for row, key in zip(rows, keys, strict=True):
+            row.insert(1, f"{column.paper[key]:.{4 if key == 'accuracy' else 2}f}")
+    lines = [["", *heads], ["---"] * (len(heads) + 1), *rows]
+    text = "\n".join(f"| {' | '.join(line)} |".replace("|  |", "| |", 1) for line in lines)
+    epochs = files[column.splits[0]]["network"].get("epochs", PAPER_EPOCHS)
+    short = "" if epochs == PAPER_EPOCHS else f"Trained for {epochs} epochs instead of 50. "
+    return f"{text}\n\n{short}{verdict(kept)}\n"
+
+
+def verdict(kept: dict[str, Any]) -> str:
+    """Which signed maps are not better than vanilla: by the interval of the paired difference."""
+    worse = [
+        f"{curve['map']} ({curve['fill']}, {split})"
+        for split, results in kept.items()
+        for curve in results["curves"]
+        if curve["map"] != "vanilla" and curve["auc_minus_vanilla"]["high"] >= 0
+    ]
+    if not worse:
+        return "Every signed map is below vanilla, also by the interval of the paired difference."
+    return f"Not shown to be better than vanilla: {', '.join(worse)}."
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ def saliency_maps(
     channel: str = "max",
     normalize: bool = True,
     ties: str = "strict",
-    class_chunk: int | None = None,
+    class_chunk: int | str | None = None,
     precision: str | None = "highest",
 ) -> Saliency:
     """Vanilla, positive, negative, active and inactive saliency maps from one forward pass.
@@ -51,7 +51,8 @@ def saliency_maps(
       normalize: scale each image's map to [0, 1] ([-1, 1] with `channel="none"`); otherwise
         maps are in score units per unit of pixel value.
       ties: "strict" (the paper's: a tie with another class loses) or "non-strict".
-      class_chunk: classes pulled back at a time, to bound memory; None for all at once.
+      class_chunk: classes pulled back at a time, to bound memory; None for all at once, or
+        "auto", see `signed_jacobian`.
       precision: of float32 products, see `signed_jacobian`.
 
     Returns:

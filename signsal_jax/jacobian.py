@@ -9,6 +9,7 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from signsal_jax import _checks
+from signsal_jax._class_chunks import resolve_chunk, split_classes
 from signsal_jax._types import (
     ApplyFn,
     ClassExtrema,
@@ -85,20 +86,13 @@ def class_gradients(
     return jax.lax.platform_dependent(cotangents, cpu=unrolled, default=batched)
 
 
-def _chunks(classes: Array, class_chunk: int | None) -> tuple[Array, Array]:
-    """Splits `[m, b]` into full chunks `[n, chunk, b]` and the rest `[m - n * chunk, b]`."""
-    chunk = min(class_chunk or len(classes), len(classes))
-    full = len(classes) // chunk * chunk
-    return classes[:full].reshape(-1, chunk, classes.shape[1]), classes[full:]
-
-
 def signed_jacobian(
     apply_fn: ApplyFn,
     variables: Variables,
     images: Images,
     *,
     classes: Any = None,
-    class_chunk: int | None = None,
+    class_chunk: int | str | None = None,
     precision: str | None = "highest",
 ) -> tuple[Logits, ClassGradients]:
     """The signed gradient of every class score with respect to every pixel.
@@ -113,8 +107,9 @@ def signed_jacobian(
       classes: the class indices to differentiate: None for all, `[m]` for the same ones in
         every image, or `[b, m]` for each image its own. An index out of range that is only
         known on the device gives a gradient of zeros.
-      class_chunk: classes pulled back at a time, to bound memory; None for all at once. Any
-        value gives the same numbers.
+      class_chunk: classes pulled back at a time, to bound memory; None for all at once, "auto"
+        for as many as fit about 1 GiB beside the forward pass, judged by the network's largest
+        array. Any value gives the same numbers.
       precision: of float32 products. The sign is the data here, and TPUs and recent GPUs round
         float32 products to bfloat16 or TF32 unless told otherwise: "highest" tells them. Any
         name that `jax.default_matmul_precision` takes; None keeps the setting around the call.
@@ -139,7 +134,7 @@ def signed_jacobian(
     >>> jacobian[0, :, 0, 0, 0].tolist()
     [2.0, -1.0]
     """
-    _checks.check_class_chunk(class_chunk)
+    chunk = resolve_chunk(class_chunk, apply_fn, variables, images)
     logits, pullback = linearize(apply_fn, variables, images, precision=precision)
     batch, num_classes = logits.shape
     if classes is None:
@@ -151,7 +146,7 @@ def signed_jacobian(
         raise ValueError(
             f"classes: expected shape [m] or [{batch}, m] with m >= 1, got {classes.shape}"
         )
-    full, rest = _chunks(classes.T, class_chunk)
+    full, rest = split_classes(classes.T, chunk)
     if len(full) == 1:
         parts = [class_gradients(pullback, full[0], logits)]
     else:
@@ -201,7 +196,7 @@ def class_extrema(
     *,
     target: Any = "predicted",
     output: str = "logits",
-    class_chunk: int | None = None,
+    class_chunk: int | str | None = None,
     precision: str | None = "highest",
 ) -> ClassExtrema:
     """The target's gradient and the highest and lowest gradient of all *other* classes.
@@ -215,7 +210,8 @@ def class_extrema(
       images: float `[b, h, w, c]`, pixels in [0, 1].
       target: "predicted", one class index, or one index an image `[b]`.
       output: the score that is differentiated: "logits", "log_softmax" or "softmax".
-      class_chunk: classes pulled back at a time; None for all at once.
+      class_chunk: classes pulled back at a time; None for all at once, or "auto", see
+        `signed_jacobian`.
       precision: of float32 products, see `signed_jacobian`.
 
     Returns:
@@ -238,7 +234,7 @@ def class_extrema(
     >>> float(extrema.highest[0, 0, 0, 0]), int(extrema.highest_class[0, 0, 0, 0])
     (1.0, 2)
     """
-    _checks.check_class_chunk(class_chunk)
+    chunk = resolve_chunk(class_chunk, apply_fn, variables, images)
     logits, pullback = linearize(
         apply_fn, variables, images, output=output, precision=precision, min_classes=2
     )
@@ -271,7 +267,7 @@ def class_extrema(
     infinity = jnp.full_like(gradient, jnp.inf)
     no_class = _varying_like(jnp.full(gradient.shape, -1, jnp.int32), gradient)
     extrema = (-infinity, no_class, infinity, no_class)
-    full, rest = _chunks(others, class_chunk)
+    full, rest = split_classes(others, chunk)
     if len(full) == 1:
         extrema, _ = update_chunk(extrema, full[0])
     else:

@@ -7,12 +7,14 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.sharding import Mesh, PartitionSpec
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from signsal_jax import _checks
 from signsal_jax._types import ApplyFn, ClassExtrema, Images, Logits, Variables
 from signsal_jax.jacobian import Pullback, class_gradients, linearize, resolve_target
 from signsal_jax.sharding import BY_IMAGE, own_classes, spread_over_classes
+
+ClassRows = Float[Array, "m b h w c"]
 
 
 def _reduced(values: Array, classes: Array, best: Callable, worst: float) -> tuple[Array, Array]:
@@ -30,7 +32,8 @@ def split_extrema(
     images: Images,
     target: Int[Array, " b"],
     class_chunk: int | None,
-) -> ClassExtrema:
+    also: Callable[[ClassRows], Any] = lambda gradients: None,
+) -> tuple[ClassExtrema, Any]:
     """Inside `shard_map`: `class_extrema` with the classes split over the axis `class`.
 
     Each device streams over its own classes; only running extrema, of the size of the images,
@@ -40,10 +43,15 @@ def split_extrema(
       logits: of `linearize`, with its `pullback`, for `images` from `spread_over_classes`.
       target: the class explained.
       class_chunk: classes pulled back at a time on each device; None for all of its own.
+      also: what else to compute of the gradients while a chunk of them is there.
+
+    Returns:
+      The extrema, the same on every device along `class`, and the results of `also` for this
+      device's own chunks (those of `own_classes`), stacked along a first axis.
     """
     num_classes = logits.shape[1]
 
-    def update(carry: tuple, classes: Array) -> tuple[tuple, None]:
+    def update(carry: tuple, classes: Array) -> tuple[tuple, Any]:
         gradient, highest, highest_class, lowest, lowest_class = carry
         rows = jnp.broadcast_to(classes[:, None], (len(classes), len(images)))
         candidates = class_gradients(pullback, rows, logits)
@@ -63,22 +71,23 @@ def split_extrema(
             jnp.where(below, new_lowest, lowest),
             jnp.where(below, classes[bottom.argmin(0)], lowest_class),
         )
-        return carry, None
+        return carry, also(candidates)
 
     zero = jnp.zeros_like(images)
     no_class = jnp.full_like(zero, -1, jnp.int32)
     start = (zero, zero - jnp.inf, no_class, zero + jnp.inf, no_class)
     chunks = own_classes(num_classes, class_chunk)
-    (gradient, highest, highest_class, lowest, lowest_class), _ = jax.lax.scan(
+    (gradient, highest, highest_class, lowest, lowest_class), others = jax.lax.scan(
         update, start, chunks
     )
-    return ClassExtrema(
+    extrema = ClassExtrema(
         jax.lax.pmax(logits, "class"),
         target,
         jax.lax.psum(gradient, "class"),
         *_reduced(highest, highest_class, jax.lax.pmax, -jnp.inf),
         *_reduced(lowest, lowest_class, jax.lax.pmin, jnp.inf),
     )
+    return extrema, others
 
 
 def sharded_extrema(
@@ -136,7 +145,7 @@ def sharded_extrema(
         )
         wanted = target_rows if one_each else target
         resolved = resolve_target(jax.lax.pmax(logits, "class"), wanted)
-        return split_extrema(logits, pullback, images, resolved, class_chunk)
+        return split_extrema(logits, pullback, images, resolved, class_chunk)[0]
 
     rows = jnp.asarray(target, jnp.int32) if one_each else None
     return jax.shard_map(

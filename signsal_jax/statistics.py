@@ -30,24 +30,26 @@ def _products(first: Array, second: Array) -> Array:
     return jnp.einsum("mbhwc,nbhwc->bmn", first, second, precision=jax.lax.Precision.HIGHEST)
 
 
-def split_statistics(
-    logits: Logits,
+def row_statistics(
+    rows: Float[Array, "m b h w c"],
     pullback: Pullback,
-    class_chunk: int | None,
-    statistics: Sequence[str] = STATISTICS,
-) -> dict[str, Array]:
-    """Inside `shard_map`: `jacobian_statistics` with the rows split over the axis `class`.
+    logits: Logits,
+    statistics: Sequence[str],
+) -> dict[str, Float[Array, "b m *k"]]:
+    """What `jacobian_statistics` says of a chunk of classes.
 
-    At most two chunks of class gradients exist at a time; only the finished `[b, k, k]` (or
-    `[b, k]`) are exchanged.
+    For the pairwise ones the other classes are pulled back again, a chunk at a time, unless the
+    rows are all there is: so at most two chunks of class gradients exist at a time.
+
+    Args:
+      rows: the gradients of a chunk of this device's `own_classes`.
+      pullback: of `linearize`, with its `logits`.
+      statistics: any of `STATISTICS`.
     """
-    batch, num_classes = logits.shape
-    mine = own_classes(num_classes, class_chunk)
-    chunk = mine.shape[1]
-    columns = jnp.arange(-(-num_classes // chunk) * chunk).reshape(-1, chunk)
+    num_classes = logits.shape[1]
     pairwise = [name for name in statistics if name != "norm"]
 
-    def block(rows: Array, others: Array) -> dict[str, Array]:
+    def block(others: Array) -> dict[str, Array]:
         blocks = {}
         if "gram" in pairwise:
             blocks["gram"] = _products(rows, others)
@@ -57,32 +59,36 @@ def split_statistics(
             blocks["sign_agreement"] = _products(jnp.sign(rows), jnp.sign(others)) / size
         return blocks
 
-    def of_rows(classes: Array) -> dict[str, Array]:
-        rows = _rows(pullback, classes, logits)
-        found = {}
-        if "norm" in statistics:
-            found["norm"] = jnp.sqrt(jnp.square(rows).sum((2, 3, 4))).T
-        if pairwise and len(columns) == 1 and len(mine) == 1 and jax.lax.axis_size("class") == 1:
-            return found | block(rows, rows)
-        if pairwise:
-            blocks = jax.lax.map(
-                lambda others: block(rows, _rows(pullback, others, logits)), columns
-            )
-            found |= {
-                name: jnp.moveaxis(values, 0, 2).reshape(batch, chunk, -1)[..., :num_classes]
-                for name, values in blocks.items()
-            }
-        return found
+    found = {}
+    if "norm" in statistics:
+        found["norm"] = jnp.sqrt(jnp.square(rows).sum((2, 3, 4))).T
+    if pairwise and len(rows) == num_classes:
+        found |= block(rows)
+    elif pairwise:
+        columns = jnp.arange(-(-num_classes // len(rows)) * len(rows)).reshape(-1, len(rows))
+        blocks = jax.lax.map(lambda classes: block(_rows(pullback, classes, logits)), columns)
+        found |= {
+            name: jnp.moveaxis(values, 0, 2).reshape(*values.shape[1:3], -1)[..., :num_classes]
+            for name, values in blocks.items()
+        }
+    return found
 
-    def collect(values: Array) -> Array:
-        """Every device's rows `[n, b, chunk, ...]` at their place in `[b, k, ...]`."""
-        rows = jnp.moveaxis(values, 0, 1).reshape(batch, mine.size, *values.shape[3:])
-        empty = jnp.zeros_like(rows, shape=(batch, num_classes, *rows.shape[2:]))
-        # Padding's index is num_classes, out of range.
-        placed = empty.at[:, mine.reshape(-1)].add(rows, mode="drop")
-        return jax.lax.psum(placed, "class")
 
-    return jax.tree.map(collect, jax.lax.map(of_rows, mine))
+def collect_rows(
+    chunks: Float[Array, "n b m *k"], num_classes: int, class_chunk: int | None
+) -> Float[Array, "b classes *k"]:
+    """Inside `shard_map`: every device's rows at their place; only they are exchanged.
+
+    Args:
+      chunks: one array of `row_statistics` for each chunk of `own_classes`, stacked.
+    """
+    mine = own_classes(num_classes, class_chunk)
+    rows = jnp.moveaxis(chunks, 0, 1)
+    rows = rows.reshape(rows.shape[0], mine.size, *rows.shape[3:])
+    empty = jnp.zeros_like(rows, shape=(len(rows), num_classes, *rows.shape[2:]))
+    # Padding's index is num_classes, out of range.
+    placed = empty.at[:, mine.reshape(-1)].add(rows, mode="drop")
+    return jax.lax.psum(placed, "class")
 
 
 def jacobian_statistics(
@@ -97,8 +103,8 @@ def jacobian_statistics(
 ) -> dict[str, Float[Array, " b *k"]]:
     """How long the class gradients are and how alike, image by image.
 
-    Pure: wrap it in `jax.jit`. One forward pass; k pullbacks for the norm alone and, for the
-    pairwise statistics, k for each chunk of classes besides (once k where one chunk holds all).
+    Pure: wrap it in `jax.jit`. One forward pass and k pullbacks; for the pairwise statistics k
+    more for each chunk of classes, unless one chunk holds all.
 
     Args:
       apply_fn: `apply_fn(variables, images) -> logits`, see `signsal_jax.ApplyFn`.
@@ -134,7 +140,16 @@ def jacobian_statistics(
         logits, pullback = linearize(
             apply_fn, variables, spread_over_classes(images), precision=precision
         )
-        return split_statistics(logits, pullback, class_chunk, names)
+        num_classes = logits.shape[1]
+        chunks = jax.lax.map(
+            lambda classes: row_statistics(
+                _rows(pullback, classes, logits), pullback, logits, names
+            ),
+            own_classes(num_classes, class_chunk),
+        )
+        return {
+            name: collect_rows(values, num_classes, class_chunk) for name, values in chunks.items()
+        }
 
     return jax.shard_map(
         local, mesh=mesh, in_specs=(PartitionSpec(), BY_IMAGE), out_specs=BY_IMAGE

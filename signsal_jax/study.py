@@ -21,9 +21,10 @@ from signsal_jax.sharding import AXES, BY_IMAGE, spread_over_classes
 from signsal_jax.statistics import (
     SHARES,
     STATISTICS,
+    collect_rows,
     pixel_shares,
     rival_pixels,
-    split_statistics,
+    row_statistics,
 )
 
 STORABLE = ("maps", "logits", "runner_up", "deletion", "shares", "rivals", *STATISTICS)
@@ -148,6 +149,7 @@ def study_step(
       By name the arrays of `array_specs`, each `[b, ...]`.
     """
     store, images = config.store, jnp.asarray(images)
+    statistics = [name for name in STATISTICS if name in store]
 
     def gradients(variables: Any, images: Array, labels: Array) -> tuple[dict, dict]:
         spread = spread_over_classes(images)
@@ -156,7 +158,14 @@ def study_step(
         )
         scores = jax.lax.pmax(logits, "class")
         target = resolve_target(scores, labels if config.target == "label" else config.target)
-        extrema = split_extrema(logits, pullback, spread, target, config.class_chunk)
+        extrema, chunks = split_extrema(
+            logits,
+            pullback,
+            spread,
+            target,
+            config.class_chunk,
+            lambda rows: row_statistics(rows, pullback, logits, statistics),
+        )
         # A classifier can swallow a NaN pixel: let the gradient carry it on.
         finite = jnp.isfinite(images).all((1, 2, 3), keepdims=True)
         extrema = extrema._replace(gradient=jnp.where(finite, extrema.gradient, jnp.nan))
@@ -180,9 +189,8 @@ def study_step(
             found["shares"] = pixel_shares(extrema)
         if "rivals" in store:
             found["rivals"] = rival_pixels(extrema).astype(jnp.int32)
-        statistics = [name for name in STATISTICS if name in store]
-        if statistics:
-            found |= split_statistics(logits, pullback, config.class_chunk, statistics)
+        for name, rows in chunks.items():
+            found[name] = collect_rows(rows, scores.shape[1], config.class_chunk)
         return found, dict(saliency.maps)
 
     def deletion(variables: Any, images: Array, maps: dict[str, Array]) -> dict[str, Array]:

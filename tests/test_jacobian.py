@@ -9,6 +9,7 @@ import pytest
 from jax.sharding import PartitionSpec
 
 import signsal_jax
+from signsal_jax import _class_chunks
 from tests import toys
 
 # batch, height, width, channels, classes: gray and color, both orientations, a batch of one.
@@ -260,6 +261,41 @@ def test_shard_map_over_devices():
     expected = np.asarray(toys.oracle_jacobian(toys.mlp, variables, images))
     toys.assert_close(jacobian, expected)
     assert_extrema(extrema, expected, np.asarray(logits).argmax(1))
+
+
+@pytest.mark.parametrize("budget", [1, 4 * 5 * 7 * 6 * 4, 2**30])
+def test_automatic_chunk_gives_the_same(monkeypatch, budget):
+    monkeypatch.setattr(_class_chunks, "AUTO_BYTES", budget)
+    variables, images = setup_mlp(23)
+    expected = np.asarray(toys.oracle_jacobian(toys.mlp, variables, images))
+    logits, jacobian = jitted(signsal_jax.signed_jacobian, toys.mlp, class_chunk="auto")(
+        variables, images
+    )
+    toys.assert_close(jacobian, expected, 2e-6)
+    extrema = jitted(signsal_jax.class_extrema, toys.mlp, class_chunk="auto")(variables, images)
+    assert_extrema(extrema, expected, np.asarray(logits).argmax(1), 2e-6)
+
+
+def test_automatic_chunk_bounds_memory(monkeypatch):
+    """Twice the budget, since the compiler holds more than two arrays a class here and there."""
+    variables = toys.mlp_variables(0, 400, 48 * 48 * 3)
+    images = toys.random_images(1, (2, 48, 48, 3))
+
+    def temporary_bytes(budget):
+        monkeypatch.setattr(_class_chunks, "AUTO_BYTES", budget)
+        step = jitted(signsal_jax.class_extrema, toys.mlp, class_chunk="auto")
+        return step.lower(variables, images).compile().memory_analysis().temp_size_in_bytes
+
+    image_bytes = images.size * 4
+    alone = temporary_bytes(1)
+    for classes in (10, 40):
+        budget = 2 * classes * image_bytes
+        assert classes * image_bytes < temporary_bytes(budget) < alone + 2 * budget
+
+
+def test_an_unknown_chunk_name():
+    with pytest.raises(ValueError, match="class_chunk: expected"):
+        signsal_jax.signed_jacobian(toys.mlp, *setup_mlp(3), class_chunk="largest")
 
 
 def test_streamed_memory_does_not_depend_on_the_number_of_classes():

@@ -32,6 +32,7 @@ LAYERS = {
 }
 PARTS = {
     "_chips": "plan",
+    "_class_chunks": "jacobian",
     "_conv_blocks": "nn",
     "_conv_winograd": "nn",
     "_deletion_loop": "deletion",

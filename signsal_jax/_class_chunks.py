@@ -1,0 +1,56 @@
+"""How many classes are pulled back at a time."""
+
+from typing import Any
+
+import jax
+import jax.extend.core as jex
+import numpy as np
+from jax import Array
+from jaxtyping import Int
+
+from signsal_jax import _checks
+from signsal_jax._types import ApplyFn, Images, Variables
+
+# What the gradients on their way back may take with class_chunk="auto". A pullback holds about two
+# of the network's largest arrays a class: what came in and what goes out.
+AUTO_BYTES = 2**30
+_ARRAYS_HELD = 2
+
+
+def resolve_chunk(
+    class_chunk: Any, apply_fn: ApplyFn, variables: Variables, images: Images
+) -> int | None:
+    """The number that is asked for, found from the network's arrays for "auto".
+
+    Raises:
+      TypeError, ValueError: not None, "auto" or a positive integer.
+    """
+    if isinstance(class_chunk, str):
+        _checks.check_member("class_chunk", class_chunk, ("auto",))
+        _checks.check_image_batch(images)
+        program = jax.make_jaxpr(apply_fn)(variables, images)
+        return max(1, AUTO_BYTES // (_ARRAYS_HELD * _largest_array(program.jaxpr)))
+    _checks.check_class_chunk(class_chunk)
+    return class_chunk
+
+
+def _largest_array(program: jex.Jaxpr) -> int:
+    """Bytes of the largest array that any operation makes."""
+    largest = 1
+    for equation in program.eqns:
+        for value in equation.outvars:
+            aval: Any = value.aval
+            if hasattr(aval, "shape"):
+                largest = max(largest, int(np.prod(aval.shape)) * aval.dtype.itemsize)
+        for inner in jex.jaxprs_in_params(equation.params):
+            largest = max(largest, _largest_array(inner))
+    return largest
+
+
+def split_classes(
+    classes: Int[Array, "m b"], class_chunk: int | None
+) -> tuple[Int[Array, "n chunk b"], Int[Array, "rest b"]]:
+    """Full chunks, and the classes that are left."""
+    chunk = min(class_chunk or len(classes), len(classes))
+    full = len(classes) // chunk * chunk
+    return classes[:full].reshape(-1, chunk, classes.shape[1]), classes[full:]

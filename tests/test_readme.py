@@ -24,9 +24,8 @@ def commands() -> list[list[str]]:
     return [shlex.split(line) for line in lines]
 
 
-def reproduce_paper():
-    path = ROOT / "scripts" / "reproduce_paper.py"
-    spec = importlib.util.spec_from_file_location("reproduce_paper", path)
+def load_script(name: str):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -55,7 +54,9 @@ def test_every_command_is_known_and_parses():
             case ["python", "-m", "train", *arguments]:
                 tyro.cli(TrainConfig, args=arguments)
             case ["python", "scripts/reproduce_paper.py", *arguments]:
-                tyro.cli(reproduce_paper().Reproduce, args=arguments)
+                tyro.cli(load_script("reproduce_paper").Reproduce, args=arguments)
+            case ["python", "scripts/plan_table.py"]:
+                pass  # run by the test of its table
             case _:
                 pytest.fail(f"the README names a command that no test knows: {words}")
 
@@ -64,7 +65,13 @@ def test_results_tables_are_the_recorded_ones():
     found = re.findall(r"<!-- results (\S+) -->\n(.*?)<!-- end -->", README, re.DOTALL)
     assert found
     for name, table in found:
-        assert table.strip() == reproduce_paper().table(name).strip()
+        assert table.strip() == load_script("reproduce_paper").table(name).strip()
+
+
+def test_plans_are_the_recorded_ones():
+    found = re.search(r"<!-- plans -->\n(.*?)<!-- end -->", README, re.DOTALL)
+    assert found is not None
+    assert found[1].strip() == load_script("plan_table").table()
 
 
 def test_figures_exist():

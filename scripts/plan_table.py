@@ -1,0 +1,52 @@
+"""Prints the recorded plans of scripts/results as one Markdown table.
+
+    python scripts/plan_table.py
+
+Each was made by the command in its row, with --out scripts/results/plan-MODEL-TOPOLOGY.json.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def _row(plan: dict[str, Any]) -> list[str]:
+    workload, chips, time = plan["workload"], plan["chip"]["chips"], plan["time"]
+    name = f"{workload['model']}, {workload['topology']}"
+    if workload["class_devices"] > 1:
+        name += f", classes over {workload['class_devices']}"
+    moved = sum(kind["bytes"] for kind in plan["collectives_per_step"].values())
+    return [
+        name,
+        str(chips),
+        f"{plan['memory_bytes_per_chip']['total'] / 1e9:.1f} of "
+        f"{plan['chip']['hbm_bytes'] / 1e9:.0f} GB",
+        f"{plan['flops_per_image'] / 1e12:.2f}",
+        f"{plan['flops_per_chip_and_step'] / 1e12:.1f}",
+        f"{moved / 1e6:.1f} MB" if moved else "none",
+        f"{time['hours']:.1f}",
+        f"{time['chip_hours']:.0f}",
+    ]
+
+
+def table() -> str:
+    """One row a recorded plan."""
+    plans = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("plan-*.json"))]
+    head = [
+        "network, topology",
+        "chips",
+        "memory a chip",
+        "TFLOP an image",
+        "TFLOP a chip and step",
+        "collectives a step",
+        "hours",
+        "chip-hours",
+    ]
+    lines = [head, ["---"] * len(head), *(_row(plan) for plan in plans)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+if __name__ == "__main__":
+    print(table())

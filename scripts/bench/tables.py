@@ -3,7 +3,16 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_HEADER = ("case", "ours", "theirs", "fastest way", "theirs / ours", "of peak", "compile")
+_HEADER = (
+    "case",
+    "ours",
+    "theirs",
+    "fastest way",
+    "theirs / ours",
+    "best rounds",
+    "of peak",
+    "compile",
+)
 
 
 def _seconds(value: float) -> str:
@@ -32,6 +41,7 @@ def _case_row(case: Mapping[str, Any]) -> list[str]:
         _seconds(case["theirs"][case["fastest"]]["median"]),
         case["fastest"],
         f"{ratio['median']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})",
+        f"{ratio['best']:.2f}",
         f"{case['share_of_peak']:.0%}",
         f"{case['compile_seconds']:.1f} s",
     ]
@@ -82,9 +92,11 @@ def render(results: Mapping[str, Any]) -> str:
     parts = [
         "# Benchmark",
         f"{machine['cpu']}, {machine['threads']} threads on both sides; {versions}. Medians of "
-        f"{results['repeats']} rounds, both sides in turn, float32; in brackets the quartiles of "
-        f"the rounds' ratios. Peak: {rate['flops_per_second'] / 1e9:.0f} GFLOP/s, measured with "
-        f"a float32 matrix product of size {rate['size']:.0f}.",
+        f"{results['repeats']} rounds, both sides in turn, float32; theirs / ours is the median of "
+        "the rounds' ratios, with their quartiles; best rounds compares each side's fastest, which "
+        "other work on the machine disturbs least. Peak: "
+        f"{rate['flops_per_second'] / 1e9:.0f} GFLOP/s, measured with a float32 matrix product of "
+        f"size {rate['size']:.0f}.",
     ]
     if results["quick"]:
         parts.append("**A quick run on tiny batches: it shows that it works, not how fast.**")
@@ -98,6 +110,7 @@ def render(results: Mapping[str, Any]) -> str:
         ]
         if ways:
             parts += ["## Every way of theirs", markdown_table(("case", "way", "time"), ways)]
+    parts += [f"**{name}: not timed, {reason}**" for name, reason in results["failed"].items()]
     if "streamed" in results:
         parts += _streamed(results["streamed"])
     if "growth" in results:

@@ -1,36 +1,41 @@
-"""3x3 convolutions with half the multiplications: Winograd's F(4, 3) along the width."""
+"""3x3 convolutions with half the multiplications: Winograd's F(4, 3) along the height."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from signsal_jax._conv_blocks import split_phases
+from signsal_jax._conv_blocks import direct
 
 _TILE = 4
 _TAPS = 3
+_ROWS = _TILE + _TAPS - 1
 
 
 def _transforms() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The matrices of a tile: `output @ ((kernel @ g) * (image @ d))`.
+    """The matrices of a tile of rows: `output @ ((kernel @ g) * (image @ d))`.
 
     Toom-Cook with five finite points and infinity. These points are exact in binary, and keep
     the rounding error at twice that of the direct sum (the usual 0, ±1, ±2: three times, and
     largest errors twice as large again).
     """
     points = np.array([0, 0.625, -0.625, 1.5, -1.5])
-    size = _TILE + _TAPS - 1
 
     def evaluate(terms: int) -> np.ndarray:
         return np.vstack([points[:, None] ** np.arange(terms), np.eye(terms)[-1:]])
 
-    image = np.linalg.inv(evaluate(size)).T
+    image = np.linalg.inv(evaluate(_ROWS)).T
     image[np.abs(image) < 1e-12] = 0
     scale = 2 ** np.round(np.log2(np.abs(image).max(1, keepdims=True)))
     return evaluate(_TILE).T, evaluate(_TAPS) * scale, image / scale
 
 
 _OUTPUT, _KERNEL, _IMAGE = _transforms()
+
+
+def tiles(height: int) -> int:
+    """How many tiles of output rows an image has."""
+    return -(-height // _TILE)
 
 
 def _combine(row: np.ndarray, parts: list[Array]) -> Array:
@@ -45,27 +50,27 @@ def _combine(row: np.ndarray, parts: list[Array]) -> Array:
 def conv3x3(images: Array, kernel: Array) -> Array:
     """A 3x3 convolution with stride 1 and padding 1.
 
-    Four neighboring outputs of a row cost six products instead of twelve. What remains are six
-    matrix products over the three rows.
+    Four rows of outputs cost six convolutions with a window of one row instead of twelve. Only
+    whole rows are added and moved, which is fast in any layout of pixels and channels.
 
     Reference: Lavin and Gray, Fast Algorithms for Convolutional Neural Networks (2016).
     """
     batch, height, width, channels = images.shape
-    tiles = -(-width // _TILE)
-    images = jnp.pad(images, ((0, 0), (1, 1), (0, 0), (0, 0)))
-    needed = tiles * _TILE + _TAPS - 1
-    phases, offset = split_phases(images, 2, _TILE, 1, needed, 0.0)
-    columns = []
-    for column in range(offset, offset + _TILE + _TAPS - 1):
-        tile, phase = divmod(column, _TILE)
-        columns.append(phases[:, :, tile : tile + tiles, phase])
+    count = tiles(height)
+    # One tile more than needed, of zeros, holds what the last one reaches into.
+    bottom = _TILE * (count + 1) - height - 1
+    rows = jnp.pad(images, ((0, 0), (1, bottom), (0, 0), (0, 0)))
+    rows = rows.reshape(batch, count + 1, _TILE, width, channels)
+    taken = []
+    for row in range(_ROWS):
+        tile, phase = divmod(row, _TILE)
+        taken.append(rows[:, tile : tile + count, phase])
     kernels = jnp.einsum(
-        "ts,rsio->trio", _KERNEL.astype(kernel.dtype), kernel, precision=jax.lax.Precision.HIGHEST
+        "tr,rsio->tsio", _KERNEL.astype(kernel.dtype), kernel, precision=jax.lax.Precision.HIGHEST
     )
-    products = []
-    for row, tap in zip(_IMAGE, kernels, strict=True):
-        tile = _combine(row, columns)
-        tile = jnp.concatenate([tile[:, r : r + height] for r in range(_TAPS)], axis=-1)
-        products.append(tile @ tap.reshape(_TAPS * channels, -1))
-    outputs = jnp.stack([_combine(row, products) for row in _OUTPUT], axis=3)
-    return outputs.reshape(batch, height, tiles * _TILE, -1)[:, :, :width]
+    products = [
+        direct(_combine(weights, taken), window[None], padding=(0, 1))
+        for weights, window in zip(_IMAGE, kernels, strict=True)
+    ]
+    outputs = jnp.stack([_combine(weights, products) for weights in _OUTPUT], axis=2)
+    return outputs.reshape(batch, count * _TILE, width, -1)[:, :height]

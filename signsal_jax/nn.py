@@ -5,8 +5,6 @@ in the pullback, the static shapes choose an equivalent that is fast in both dir
 """
 
 import functools
-from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,76 +12,12 @@ from jax import Array
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Float
 
-from signsal_jax import _conv_blocks, _conv_winograd, _pool
-
-Form = Callable[[Array, Array], Array]
-
-# Limits for CPU, chosen from timings of the convolutions of the Basic CNN and ResNet-18 alone,
-# at 32x32 and 224x224.
-_MAX_DENSE_PAIRS = 16  # input pixels times output pixels of a convolution done as one product
-_MAX_STEM_CHANNELS = 16  # with so few, blocks pay for the pullbacks of a strided convolution
-_MIN_STRIDED_OUTPUT = 4  # below, XLA's pullback of a strided convolution is many times slower
-_MIN_WINOGRAD_CHANNELS = 128  # fewer do not pay for the transforms of the pullback
-_MIN_WINOGRAD_SIZE = 8  # smaller maps do not pay for them in the forward pass
+from signsal_jax import _conv_blocks, _conv_cpu, _pool
 
 
-class _Forms(NamedTuple):
-    """The same bilinear map in the form that is fastest for each use (None: XLA's own).
-
-    `images` and `kernel` compute the tangents, so what matters is how fast their transposes
-    are: the pullbacks to the images and to the kernel.
-    """
-
-    forward: Form | None = None
-    images: Form | None = None
-    kernel: Form | None = None
-
-
-def _cpu_forms(images: Array, kernel: Array, *, strides: int, padding: int, groups: int) -> _Forms:
-    _, height, width, channels = images.shape
-    window, other_window, inputs, features = kernel.shape
-    if (
-        images.dtype not in (jnp.float32, jnp.float64)
-        or images.dtype != kernel.dtype
-        or window != other_window
-        or channels != inputs * groups
-    ):
-        return _Forms()
-    sizes = [_conv_blocks.output_size(size, window, strides, padding) for size in (height, width)]
-    if min(sizes) < 1:
-        return _Forms()
-    if groups > 1:
-        if groups != channels or features != channels:
-            return _Forms()
-        depthwise = functools.partial(_conv_blocks.depthwise, strides=strides, padding=padding)
-        return _Forms(depthwise, depthwise, depthwise)
-    if window == 1 and padding == 0:
-        pointwise = functools.partial(_conv_blocks.pointwise, strides=strides)
-        return _Forms(pointwise, pointwise, pointwise)
-    pairs = height * width * sizes[0] * sizes[1]
-    if pairs <= _MAX_DENSE_PAIRS:
-        dense = functools.partial(_conv_blocks.dense, strides=strides, padding=padding)
-        return _Forms(dense, dense, dense if pairs == 1 else None)
-    if strides > 1:
-        settings = {"strides": strides, "padding": padding}
-        blocks = functools.partial(_conv_blocks.space_to_depth, **settings)
-        if channels <= _MAX_STEM_CHANNELS:
-            products = functools.partial(_conv_blocks.sum_of_products, **settings)
-            return _Forms(images=blocks, kernel=products)
-        return _Forms(images=blocks) if min(sizes) < _MIN_STRIDED_OUTPUT else _Forms()
-    if (window, padding) == (3, 1):
-        winograd = _conv_winograd.conv3x3
-        large = min(height, width) >= _MIN_WINOGRAD_SIZE
-        wide = min(channels, features) >= _MIN_WINOGRAD_CHANNELS
-        return _Forms(
-            winograd if wide and large else None,
-            winograd if wide else None,
-            winograd if large else None,
-        )
-    return _Forms()
-
-
-def _on_cpu(form: Form | None, images: Array, kernel: Array, settings: dict[str, int]) -> Array:
+def _on_cpu(
+    form: _conv_cpu.Form | None, images: Array, kernel: Array, settings: dict[str, int]
+) -> Array:
     own = functools.partial(_conv_blocks.plain, **settings)
     if form is None:
         return own(images, kernel)
@@ -94,7 +28,7 @@ def _on_cpu(form: Form | None, images: Array, kernel: Array, settings: dict[str,
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3, 4))
 def _bilinear(images: Array, kernel: Array, strides: int, padding: int, groups: int) -> Array:
     settings = {"strides": strides, "padding": padding, "groups": groups}
-    return _on_cpu(_cpu_forms(images, kernel, **settings).forward, images, kernel, settings)
+    return _on_cpu(_conv_cpu.forms(images, kernel, **settings).forward, images, kernel, settings)
 
 
 def _bilinear_jvp(
@@ -102,7 +36,7 @@ def _bilinear_jvp(
 ) -> tuple[Array, Array]:
     settings = {"strides": strides, "padding": padding, "groups": groups}
     (images, kernel), (images_dot, kernel_dot) = primals, tangents
-    forms = _cpu_forms(images, kernel, **settings)
+    forms = _conv_cpu.forms(images, kernel, **settings)
     output = _bilinear(images, kernel, strides, padding, groups)
     terms = []
     if not isinstance(images_dot, SymbolicZero):

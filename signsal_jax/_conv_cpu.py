@@ -1,0 +1,140 @@
+"""Which way of computing a convolution is fastest on CPU, by its static shapes."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from signsal_jax import _conv_blocks, _conv_pullbacks, _conv_winograd
+
+Form = Callable[[Array, Array], Array]
+
+# Limits chosen from timings of the convolutions of the Basic CNN and ResNet-18 alone, at 32x32
+# and 224x224.
+_MAX_DENSE_PAIRS = 16  # input pixels times output pixels of a convolution done as one product
+_MAX_STEM_CHANNELS = 16  # with so few, a strided convolution is done in blocks of pixels
+_MIN_STEM_WIDTH = 64  # narrower outputs do not pay for the blocks in the forward pass
+_MIN_STRIDED_OUTPUT = 4  # below, holes between the pixels of the cotangent are most of it
+_MIN_WINOGRAD_CHANNELS = 32  # fewer do not pay for the transforms
+_MIN_WINOGRAD_PIXELS = 64  # so many rows in each of its products, or its kernels weigh too much
+
+
+class Forms(NamedTuple):
+    """The same bilinear map in the form that is fastest for each use (None: XLA's own).
+
+    `images` and `kernel` compute the tangents, so what matters is how fast their transposes
+    are: the pullbacks to the images and to the kernel.
+    """
+
+    forward: Form | None = None
+    images: Form | None = None
+    kernel: Form | None = None
+
+
+def forms(images: Array, kernel: Array, *, strides: int, padding: int, groups: int) -> Forms:
+    """The forms for operands of these shapes."""
+    _, height, width, channels = images.shape
+    window, other_window, inputs, features = kernel.shape
+    if (
+        images.dtype not in (jnp.float32, jnp.float64)
+        or images.dtype != kernel.dtype
+        or window != other_window
+        or channels != inputs * groups
+    ):
+        return Forms()
+    size = (height, width)
+    outputs = [_conv_blocks.output_size(n, window, strides, padding) for n in size]
+    if min(outputs) < 1:
+        return Forms()
+    settings = {"strides": strides, "padding": padding}
+    if groups > 1:
+        if groups != channels or features != channels:
+            return Forms()
+        depthwise = functools.partial(_conv_blocks.depthwise, **settings)
+        return Forms(depthwise, depthwise, depthwise)
+    if window == 1 and padding == 0:
+        pointwise = functools.partial(_conv_blocks.pointwise, strides=strides)
+        return Forms(pointwise, pointwise, pointwise)
+    pairs = height * width * outputs[0] * outputs[1]
+    if pairs <= _MAX_DENSE_PAIRS:
+        dense = functools.partial(_conv_blocks.dense, **settings)
+        return Forms(dense, dense, dense if pairs == 1 else None)
+    shape = (len(images), *outputs, features)
+    if strides > 1:
+        return _strided(channels, outputs, shape, window=window, size=size, **settings)
+    return _unstrided(images, kernel, shape, padding=padding)
+
+
+def _strided(
+    channels: int,
+    outputs: list[int],
+    shape: tuple[int, ...],
+    *,
+    window: int,
+    size: tuple[int, int],
+    strides: int,
+    padding: int,
+) -> Forms:
+    settings = {"strides": strides, "padding": padding}
+    if channels <= _MAX_STEM_CHANNELS:
+        forward = functools.partial(_conv_blocks.space_to_depth, **settings)
+        return Forms(
+            forward if outputs[1] >= _MIN_STEM_WIDTH else None,
+            _images_form(_conv_pullbacks.images_by_blocks, shape, size=size, **settings),
+            _kernel_form(_conv_pullbacks.kernel_by_blocks, shape, window=window, **settings),
+        )
+    small = min(outputs) < _MIN_STRIDED_OUTPUT
+    pullback = _conv_pullbacks.images_by_phases if small else _conv_pullbacks.images_by_dilation
+    return Forms(images=_images_form(pullback, shape, size=size, **settings))
+
+
+def _unstrided(images: Array, kernel: Array, shape: tuple[int, ...], *, padding: int) -> Forms:
+    batch, height, width, channels = images.shape
+    window, _, _, features = kernel.shape
+    opposite = window - 1 - padding
+    if opposite < 0:
+        return Forms()
+    forward = functools.partial(_conv_blocks.direct, padding=(padding, padding))
+    backward = functools.partial(_conv_blocks.direct, padding=(opposite, opposite))
+    pixels = batch * _conv_winograd.tiles(height) * width
+    if (
+        (window, padding) == (3, 1)
+        and min(channels, features) >= _MIN_WINOGRAD_CHANNELS
+        and pixels >= _MIN_WINOGRAD_PIXELS
+    ):
+        forward = backward = _conv_winograd.conv3x3
+    return Forms(
+        forward,
+        _images_form(
+            lambda cotangent, kernel: backward(cotangent, _conv_pullbacks.flipped(kernel)), shape
+        ),
+        _kernel_form(_conv_pullbacks.kernel_by_rows, shape, window=window, padding=padding),
+    )
+
+
+def _images_form(pullback: Callable[..., Array], outputs: tuple[int, ...], **settings: Any) -> Form:
+    """The map whose transpose to the images is this pullback of a cotangent and the kernel."""
+
+    def form(images: Array, kernel: Array) -> Array:
+        to_images = functools.partial(pullback, kernel=kernel, **settings)
+        return _transpose(to_images, outputs, images)
+
+    return form
+
+
+def _kernel_form(pullback: Callable[..., Array], outputs: tuple[int, ...], **settings: Any) -> Form:
+    """The map whose transpose to the kernel is this pullback of the images and a cotangent."""
+
+    def form(images: Array, kernel: Array) -> Array:
+        to_kernel = functools.partial(pullback, images, **settings)
+        return _transpose(to_kernel, outputs, kernel)
+
+    return form
+
+
+def _transpose(linear: Callable[[Array], Array], shape: tuple[int, ...], values: Array) -> Array:
+    (result,) = jax.linear_transpose(linear, jax.ShapeDtypeStruct(shape, values.dtype))(values)
+    return result

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.extend.core as jex
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jaxtyping import Int
@@ -47,10 +48,12 @@ def _largest_array(program: jex.Jaxpr) -> int:
     return largest
 
 
-def split_classes(
-    classes: Int[Array, "m b"], class_chunk: int | None
-) -> tuple[Int[Array, "n chunk b"], Int[Array, "rest b"]]:
-    """Full chunks, and the classes that are left."""
-    chunk = min(class_chunk or len(classes), len(classes))
-    full = len(classes) // chunk * chunk
-    return classes[:full].reshape(-1, chunk, classes.shape[1]), classes[full:]
+def in_chunks(
+    classes: Int[Array, " m *b"], class_chunk: int | None, *, padding: int
+) -> Int[Array, " n chunk *b"]:
+    """The fewest chunks that hold at most `class_chunk` classes each, all equally long."""
+    count = -(-len(classes) // (class_chunk or len(classes)))
+    chunk = -(-len(classes) // count)
+    missing = [(0, count * chunk - len(classes))] + [(0, 0)] * (classes.ndim - 1)
+    padded = jnp.pad(classes, missing, constant_values=padding)
+    return padded.reshape(count, chunk, *classes.shape[1:])

@@ -1,89 +1,31 @@
 """The signed input Jacobian, whole or streamed over classes, from one forward pass."""
 
-from collections.abc import Callable
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from signsal_jax import _checks
-from signsal_jax._class_chunks import resolve_chunk, split_classes
+from signsal_jax._class_chunks import in_chunks, resolve_chunk
+from signsal_jax._pullbacks import (
+    CPU_CLASSES,
+    class_gradients,
+    linearize,
+    looped_gradients,
+    varying_like,
+)
+from signsal_jax._running_extrema import RunningExtrema, no_extrema, with_classes
 from signsal_jax._types import (
     ApplyFn,
     ClassExtrema,
     ClassGradients,
-    Gradients,
     Images,
     Logits,
     Variables,
 )
-
-OUTPUTS = ("logits", "log_softmax", "softmax")
-_OUTPUT_FNS = {
-    "logits": lambda logits: logits,
-    "log_softmax": jax.nn.log_softmax,
-    "softmax": jax.nn.softmax,
-}
-
-# On CPU a short unrolled loop over classes beats one batched pullback (its working set stays
-# in cache); past this length compile time grows faster than run time falls.
-_MAX_UNROLL = 16
-
-Pullback = Callable[[Float[Array, "b k"]], Gradients]
-
-
-def _varying_like(values: Array, like: Array) -> Array:
-    """Inside `jax.shard_map`, marks `values` as differing between devices wherever `like` does.
-
-    Constants do not, but cotangents and the carry of a scan must match what they meet.
-    """
-    axes = jax.typeof(like).manual_axis_type.varying - jax.typeof(values).manual_axis_type.varying
-    return jax.lax.pcast(values, tuple(axes), to="varying") if axes else values
-
-
-def linearize(
-    apply_fn: ApplyFn,
-    variables: Variables,
-    images: Images,
-    *,
-    output: str = "logits",
-    precision: str | None = "highest",
-    min_classes: int = 1,
-) -> tuple[Logits, Pullback]:
-    """Runs the one forward pass: logits `[b, k]` and the pullback of the class scores."""
-    _checks.check_image_batch(images)
-    _checks.check_member("output", output, OUTPUTS)
-
-    def scores(images: Images) -> tuple[Array, Array]:
-        logits = apply_fn(variables, images)
-        _checks.check_logits(logits, images.shape[0], min_classes=min_classes)
-        return _OUTPUT_FNS[output](logits), logits
-
-    # The pullback's products inherit the precision that the forward pass was traced with.
-    with jax.default_matmul_precision(precision):
-        _, pullback, logits = jax.vjp(scores, jnp.asarray(images), has_aux=True)
-    return logits, lambda cotangent: pullback(_varying_like(cotangent, logits))[0]
-
-
-def class_gradients(
-    pullback: Pullback, classes: Int[Array, "m b"], logits: Logits
-) -> Float[Array, "m b h w c"]:
-    """Pulls back the one-hot cotangents of `classes`, all in one step."""
-    cotangents = jax.nn.one_hot(classes, logits.shape[1], dtype=logits.dtype)
-
-    def unrolled(cotangents: Array) -> Array:
-        return jnp.stack([pullback(cotangent) for cotangent in cotangents])
-
-    def batched(cotangents: Array) -> Array:
-        return jax.vmap(pullback)(cotangents)
-
-    if len(classes) == 1:
-        return unrolled(cotangents)
-    if len(classes) > _MAX_UNROLL:
-        return batched(cotangents)
-    return jax.lax.platform_dependent(cotangents, cpu=unrolled, default=batched)
 
 
 def signed_jacobian(
@@ -109,7 +51,7 @@ def signed_jacobian(
         known on the device gives a gradient of zeros.
       class_chunk: classes pulled back at a time, to bound memory; None for all at once, "auto"
         for as many as fit about 1 GiB beside the forward pass, judged by the network's largest
-        array. Any value gives the same numbers.
+        array. On CPU never more than two, which is fastest. Any value gives the same numbers.
       precision: of float32 products. The sign is the data here, and TPUs and recent GPUs round
         float32 products to bfloat16 or TF32 unless told otherwise: "highest" tells them. Any
         name that `jax.default_matmul_precision` takes; None keeps the setting around the call.
@@ -146,15 +88,18 @@ def signed_jacobian(
         raise ValueError(
             f"classes: expected shape [m] or [{batch}, m] with m >= 1, got {classes.shape}"
         )
-    full, rest = split_classes(classes.T, chunk)
-    if len(full) == 1:
-        parts = [class_gradients(pullback, full[0], logits)]
-    else:
-        parts = jax.lax.map(lambda chunk: class_gradients(pullback, chunk, logits), full)
-        parts = [parts.reshape(-1, *parts.shape[2:])]
-    if len(rest):
-        parts.append(class_gradients(pullback, rest, logits))
-    return logits, jnp.moveaxis(jnp.concatenate(parts), 0, 1)
+
+    # On CPU one class after the other, to its place: no copy of the whole, and no more memory.
+    unroll = min(CPU_CLASSES, chunk or num_classes)
+    one_by_one = functools.partial(looped_gradients, pullback, logits=logits, axis=1, unroll=unroll)
+
+    def by_chunks(classes: Array) -> Array:
+        chunks = in_chunks(classes, chunk, padding=num_classes)
+        rows = jax.lax.map(lambda chunk: class_gradients(pullback, chunk, logits), chunks)
+        rows = rows.reshape(-1, *rows.shape[2:])[: len(classes)]
+        return jnp.moveaxis(rows, 0, 1)
+
+    return logits, jax.lax.platform_dependent(classes.T, cpu=one_by_one, default=by_chunks)
 
 
 def resolve_target(logits: Logits, target: Any) -> Int[Array, " b"]:
@@ -238,40 +183,22 @@ def class_extrema(
     logits, pullback = linearize(
         apply_fn, variables, images, output=output, precision=precision, min_classes=2
     )
+    batch, num_classes = logits.shape
     target = resolve_target(logits, target)
-    gradient = class_gradients(pullback, target[None], logits)[0]
-    # The j-th other class of an image is j below its target and j + 1 from there on, so the
-    # target itself never takes part and no pullback is spent twice.
-    others = jnp.arange(logits.shape[1] - 1, dtype=jnp.int32)[:, None]
-    others = others + (others >= target[None])
 
-    def update(extrema: tuple, candidates: tuple[Array, Array]) -> tuple[tuple, None]:
-        index, candidate = candidates
-        index = index[:, None, None, None]
-        highest, highest_class, lowest, lowest_class = extrema
-        # NaN compares false with everything: take it in explicitly, and it stays.
-        above = (candidate > highest) | jnp.isnan(candidate)
-        below = (candidate < lowest) | jnp.isnan(candidate)
-        extrema = (
-            jnp.where(above, candidate, highest),
-            jnp.where(above, index, highest_class),
-            jnp.where(below, candidate, lowest),
-            jnp.where(below, index, lowest_class),
-        )
-        return extrema, None
+    def streamed(start: RunningExtrema, chunk: int | None) -> RunningExtrema:
+        def update(extrema: RunningExtrema, classes: Array) -> tuple[RunningExtrema, None]:
+            rows = jnp.broadcast_to(classes[:, None], (len(classes), batch))
+            gradients = class_gradients(pullback, rows, logits)
+            return with_classes(extrema, classes, gradients, target, num_classes), None
 
-    def update_chunk(extrema: tuple, classes: Array) -> tuple[tuple, None]:
-        candidates = (classes, class_gradients(pullback, classes, logits))
-        return jax.lax.scan(update, extrema, candidates, unroll=len(classes) <= _MAX_UNROLL)
+        chunks = in_chunks(jnp.arange(num_classes, dtype=jnp.int32), chunk, padding=num_classes)
+        return jax.lax.scan(update, start, chunks)[0]
 
-    infinity = jnp.full_like(gradient, jnp.inf)
-    no_class = _varying_like(jnp.full(gradient.shape, -1, jnp.int32), gradient)
-    extrema = (-infinity, no_class, infinity, no_class)
-    full, rest = split_classes(others, chunk)
-    if len(full) == 1:
-        extrema, _ = update_chunk(extrema, full[0])
-    else:
-        extrema, _ = jax.lax.scan(update_chunk, extrema, full)
-    if len(rest):
-        extrema, _ = update_chunk(extrema, rest)
-    return ClassExtrema(logits, target, gradient, *extrema)
+    start = no_extrema(varying_like(jnp.asarray(images), logits))
+    extrema = jax.lax.platform_dependent(
+        start,
+        cpu=functools.partial(streamed, chunk=min(CPU_CLASSES, chunk or num_classes)),
+        default=functools.partial(streamed, chunk=chunk),
+    )
+    return ClassExtrema(logits, target, *extrema)

@@ -10,20 +10,18 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Float, Int
 
 from signsal_jax import _checks
+from signsal_jax._pullbacks import Pullback, class_gradients, linearize
+from signsal_jax._running_extrema import (
+    RunningExtrema,
+    no_extrema,
+    over_devices,
+    with_classes,
+)
 from signsal_jax._types import ApplyFn, ClassExtrema, Images, Logits, Variables
-from signsal_jax.jacobian import Pullback, class_gradients, linearize, resolve_target
+from signsal_jax.jacobian import resolve_target
 from signsal_jax.sharding import BY_IMAGE, own_classes, spread_over_classes
 
 ClassRows = Float[Array, "m b h w c"]
-
-
-def _reduced(values: Array, classes: Array, best: Callable, worst: float) -> tuple[Array, Array]:
-    """The extremum over the axis `class` and the lowest class that reaches it; NaN wins."""
-    nan = jax.lax.pmax(jnp.isnan(values).astype(jnp.int32), "class") > 0
-    extremum = best(jnp.where(jnp.isnan(values), worst, values), "class")
-    extremum = jnp.where(nan, jnp.nan, extremum)
-    reached = jnp.where(nan, jnp.isnan(values), values == extremum)
-    return extremum, jax.lax.pmin(jnp.where(reached, classes, jnp.iinfo(jnp.int32).max), "class")
 
 
 def split_extrema(
@@ -51,43 +49,16 @@ def split_extrema(
     """
     num_classes = logits.shape[1]
 
-    def update(carry: tuple, classes: Array) -> tuple[tuple, Any]:
-        gradient, highest, highest_class, lowest, lowest_class = carry
+    def update(extrema: RunningExtrema, classes: Array) -> tuple[RunningExtrema, Any]:
         rows = jnp.broadcast_to(classes[:, None], (len(classes), len(images)))
-        candidates = class_gradients(pullback, rows, logits)
-        index = rows[:, :, None, None, None]
-        own = index == target[None, :, None, None, None]
-        rival = ~own & (index < num_classes)
-        top = jnp.where(rival, candidates, -jnp.inf)
-        bottom = jnp.where(rival, candidates, jnp.inf)
-        new_highest, new_lowest = top.max(0), bottom.min(0)
-        # NaN compares false with everything: take it in explicitly, and it stays.
-        above = (new_highest > highest) | jnp.isnan(new_highest)
-        below = (new_lowest < lowest) | jnp.isnan(new_lowest)
-        carry = (
-            gradient + jnp.where(own, candidates, 0).sum(0),
-            jnp.where(above, new_highest, highest),
-            jnp.where(above, classes[top.argmax(0)], highest_class),
-            jnp.where(below, new_lowest, lowest),
-            jnp.where(below, classes[bottom.argmin(0)], lowest_class),
-        )
-        return carry, also(candidates)
+        gradients = class_gradients(pullback, rows, logits)
+        extrema = with_classes(extrema, classes, gradients, target, num_classes)
+        return extrema, also(gradients)
 
-    zero = jnp.zeros_like(images)
-    no_class = jnp.full_like(zero, -1, jnp.int32)
-    start = (zero, zero - jnp.inf, no_class, zero + jnp.inf, no_class)
     chunks = own_classes(num_classes, class_chunk)
-    (gradient, highest, highest_class, lowest, lowest_class), others = jax.lax.scan(
-        update, start, chunks
-    )
-    extrema = ClassExtrema(
-        jax.lax.pmax(logits, "class"),
-        target,
-        jax.lax.psum(gradient, "class"),
-        *_reduced(highest, highest_class, jax.lax.pmax, -jnp.inf),
-        *_reduced(lowest, lowest_class, jax.lax.pmin, jnp.inf),
-    )
-    return extrema, others
+    extrema, others = jax.lax.scan(update, no_extrema(images), chunks)
+    scores = jax.lax.pmax(logits, "class")
+    return ClassExtrema(scores, target, *over_devices(extrema, "class")), others
 
 
 def sharded_extrema(

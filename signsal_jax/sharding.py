@@ -91,7 +91,7 @@ def own_classes(num_classes: int, class_chunk: int | None) -> Int[Array, "n chun
     """
     share = -(-num_classes // jax.lax.axis_size("class"))
     chunk = min(class_chunk or share, share)
-    offsets = jnp.arange(-(-share // chunk) * chunk)
+    offsets = jnp.arange(-(-share // chunk) * chunk, dtype=jnp.int32)
     classes = jax.lax.axis_index("class") * share + offsets
     return jnp.where(offsets < share, classes, num_classes).reshape(-1, chunk)
 

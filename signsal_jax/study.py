@@ -12,9 +12,10 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Int
 
 from signsal_jax import _checks
+from signsal_jax._pullbacks import linearize
 from signsal_jax._types import ApplyFn, Images, Variables
 from signsal_jax.deletion import PAPER_CURVES, PAPER_FRACTIONS, RULES, evaluate_deletion
-from signsal_jax.jacobian import linearize, resolve_target
+from signsal_jax.jacobian import resolve_target
 from signsal_jax.maps import COMPARATIVE_METHODS, METHODS, maps_from_extrema
 from signsal_jax.sharded_extrema import split_extrema
 from signsal_jax.sharding import AXES, BY_IMAGE, spread_over_classes

@@ -276,6 +276,13 @@ def test_automatic_chunk_gives_the_same(monkeypatch, budget):
     assert_extrema(extrema, expected, np.asarray(logits).argmax(1), 2e-6)
 
 
+@pytest.fixture
+def as_on_an_accelerator(monkeypatch):
+    """The order of classes that CPU replaces by its own."""
+    monkeypatch.setattr(jax.lax, "platform_dependent", lambda *args, default, **_: default(*args))
+
+
+@pytest.mark.usefixtures("as_on_an_accelerator")
 def test_automatic_chunk_bounds_memory(monkeypatch):
     """Twice the budget, since the compiler holds more than two arrays a class here and there."""
     variables = toys.mlp_variables(0, 400, 48 * 48 * 3)
@@ -298,6 +305,7 @@ def test_an_unknown_chunk_name():
         signsal_jax.signed_jacobian(toys.mlp, *setup_mlp(3), class_chunk="largest")
 
 
+@pytest.mark.usefixtures("as_on_an_accelerator")
 def test_streamed_memory_does_not_depend_on_the_number_of_classes():
     def temporary_bytes(num_classes, class_chunk):
         variables = toys.mlp_variables(0, num_classes, 48 * 48 * 3)

@@ -15,6 +15,8 @@ PACKAGE = "signsal_jax"
 LAYERS = {
     "_types": 0,
     "_checks": 0,
+    "_pullbacks": 0.5,
+    "_running_extrema": 0.5,
     "jacobian": 1,
     "maps": 1,
     "metrics": 1,
@@ -34,6 +36,8 @@ PARTS = {
     "_chips": "plan",
     "_class_chunks": "jacobian",
     "_conv_blocks": "nn",
+    "_conv_cpu": "nn",
+    "_conv_pullbacks": "nn",
     "_conv_winograd": "nn",
     "_deletion_loop": "deletion",
     "_hlo_cost": "plan",

@@ -1,0 +1,99 @@
+"""One forward pass, and the gradients of class scores pulled back from it."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float, Int
+
+from signsal_jax import _checks
+from signsal_jax._types import ApplyFn, Gradients, Images, Logits, Variables
+
+OUTPUTS = ("logits", "log_softmax", "softmax")
+_OUTPUT_FNS = {
+    "logits": lambda logits: logits,
+    "log_softmax": jax.nn.log_softmax,
+    "softmax": jax.nn.softmax,
+}
+
+# On CPU a loop over classes beats one batched pullback: its working set stays in cache, and its
+# memory is written to again, where fresh pages cost as much time as a convolution. Two classes a
+# step keep both kinds of operations busy: those that use every core and those that use one.
+CPU_CLASSES = 2
+
+Pullback = Callable[[Float[Array, "b k"]], Gradients]
+
+
+def varying_like(values: Array, like: Array) -> Array:
+    """Inside `jax.shard_map`, marks `values` as differing between devices wherever `like` does.
+
+    Constants do not, but cotangents and the carry of a scan must match what they meet.
+    """
+    axes = jax.typeof(like).manual_axis_type.varying - jax.typeof(values).manual_axis_type.varying
+    return jax.lax.pcast(values, tuple(axes), to="varying") if axes else values
+
+
+def linearize(
+    apply_fn: ApplyFn,
+    variables: Variables,
+    images: Images,
+    *,
+    output: str = "logits",
+    precision: str | None = "highest",
+    min_classes: int = 1,
+) -> tuple[Logits, Pullback]:
+    """Runs the one forward pass: logits `[b, k]` and the pullback of the class scores."""
+    _checks.check_image_batch(images)
+    _checks.check_member("output", output, OUTPUTS)
+
+    def scores(images: Images) -> tuple[Array, Array]:
+        logits = apply_fn(variables, images)
+        _checks.check_logits(logits, images.shape[0], min_classes=min_classes)
+        return _OUTPUT_FNS[output](logits), logits
+
+    # The pullback's products inherit the precision that the forward pass was traced with.
+    with jax.default_matmul_precision(precision):
+        _, pullback, logits = jax.vjp(scores, jnp.asarray(images), has_aux=True)
+    return logits, lambda cotangent: pullback(varying_like(cotangent, logits))[0]
+
+
+def class_gradients(
+    pullback: Pullback, classes: Int[Array, "m b"], logits: Logits
+) -> Float[Array, "m b h w c"]:
+    """Pulls back the one-hot cotangents of `classes`, on an accelerator all in one step."""
+    if len(classes) == 1:
+        return pullback(_one_hot(classes[0], logits))[None]
+
+    def together(classes: Array) -> Array:
+        return jax.vmap(pullback)(_one_hot(classes, logits))
+
+    def looped(classes: Array) -> Array:
+        return looped_gradients(pullback, classes, logits, axis=0)
+
+    return jax.lax.platform_dependent(classes, cpu=looped, default=together)
+
+
+def looped_gradients(
+    pullback: Pullback,
+    classes: Int[Array, "m b"],
+    logits: Logits,
+    *,
+    axis: int,
+    unroll: int = CPU_CLASSES,
+) -> Float[Array, "..."]:
+    """The same in a loop, each class written to its place along `axis` at once."""
+
+    def update(gradients: Array, item: tuple[Array, Array]) -> tuple[Array, None]:
+        index, row = item
+        gradient = pullback(_one_hot(row, logits))
+        return jax.lax.dynamic_update_index_in_dim(gradients, gradient, index, axis), None
+
+    one = jax.eval_shape(pullback, _one_hot(classes[0], logits))
+    shape = (*one.shape[:axis], len(classes), *one.shape[axis:])
+    empty = varying_like(jax.lax.empty(shape, one.dtype), logits)
+    return jax.lax.scan(update, empty, (jnp.arange(len(classes)), classes), unroll=unroll)[0]
+
+
+def _one_hot(classes: Int[Array, "*m b"], logits: Logits) -> Float[Array, "*m b k"]:
+    return jax.nn.one_hot(classes, logits.shape[1], dtype=logits.dtype)

@@ -1,5 +1,7 @@
 """Classifying what deletion leaves of the images, in the order that is fastest."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -8,9 +10,9 @@ from jaxtyping import Bool, Int
 from signsal_jax import _checks
 from signsal_jax._types import ApplyFn, Variables
 
-# Chosen by timing the Basic CNN and ResNet-18 on CPU: up to so many pixels, fractions side by side
-# with all curves in one batch are up to 1.6 times as fast as a loop, beyond it no longer.
-_MAX_UNROLLED_PIXELS = 2**20
+# On CPU two fractions a step keep both kinds of operations busy: those that use every core and
+# those that use one. Side by side, all of them would take many times the memory.
+_CPU_FRACTIONS = 2
 
 
 def agreements(
@@ -35,20 +37,21 @@ def agreements(
             for mask, fill in zip(masks, fills, strict=True)
         ]
 
-    def one_fraction(masks: list[Array]) -> tuple[Array, Array]:
+    def curve_by_curve(masks: list[Array]) -> tuple[Array, Array]:
         results = [judge(deleted) for deleted in delete_all(masks)]
         return jax.tree.map(lambda *parts: jnp.concatenate(parts), *results)
 
-    def loop(masks: list[Array]) -> tuple[Array, Array]:
-        return jax.lax.map(one_fraction, masks)
+    def curves_together(masks: list[Array]) -> tuple[Array, Array]:
+        return judge(jnp.concatenate(delete_all(masks)))
 
-    def unrolled(masks: list[Array]) -> tuple[Array, Array]:
-        results = [
-            judge(jnp.concatenate(delete_all([mask[fraction] for mask in masks])))
-            for fraction in range(len(masks[0]))
-        ]
-        return jax.tree.map(lambda *parts: jnp.stack(parts), *results)
+    def over_fractions(fraction: Callable, unroll: int) -> Callable:
+        def step(_: None, masks: list[Array]) -> tuple[None, tuple[Array, Array]]:
+            return None, fraction(masks)
 
-    if len(masks) * images.shape[0] * images.shape[1] * images.shape[2] > _MAX_UNROLLED_PIXELS:
-        return loop(masks)
-    return jax.lax.platform_dependent(masks, cpu=unrolled, default=loop)
+        return lambda masks: jax.lax.scan(step, None, masks, unroll=unroll)[1]
+
+    return jax.lax.platform_dependent(
+        masks,
+        cpu=over_fractions(curves_together, _CPU_FRACTIONS),
+        default=over_fractions(curve_by_curve, 1),
+    )

@@ -193,12 +193,14 @@ def runner_up(
             f"extrema: expected those of all classes for {method}, got only a target's"
         )
     margin = extrema.gradient - rival if method == "active" else rival - extrema.gradient
-    best = margin.argmax(-1, keepdims=True)
-
-    def pick(values: Array) -> Array:
-        return jnp.take_along_axis(values, best, axis=-1)[..., 0]
-
-    return pick(margin), pick(rival_class)
+    # Channel by channel: an argmax and a gather would take several times as long on CPU.
+    best, best_class = margin[..., 0], rival_class[..., 0]
+    for channel in range(1, margin.shape[-1]):
+        value = margin[..., channel]
+        better = (value > best) | (jnp.isnan(value) & ~jnp.isnan(best))
+        best = jnp.where(better, value, best)
+        best_class = jnp.where(better, rival_class[..., channel], best_class)
+    return best, best_class
 
 
 def maps_from_extrema(

@@ -1,5 +1,7 @@
 """Convolutions on CPU, as stride-1 ones or as matrix products, by regrouping pixels."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -76,7 +78,7 @@ def image_blocks(
         images, offset = split_phases(images, axis, strides, padding, needed, 0.0)
     taps = -(-(offset + window) // strides)
     images = images.transpose(0, 1, 3, 2, 4, 5)
-    images = images.reshape(*images.shape[:3], -1)
+    images = images.reshape(*images.shape[:3], math.prod(images.shape[3:]))
     around = (offset, taps * strides - window - offset)
     return images[:, : sizes[0] + taps - 1, : sizes[1] + taps - 1], around
 
@@ -112,18 +114,16 @@ def dense(images: Array, kernel: Array, *, strides: int, padding: int) -> Array:
     window, _, _, features = kernel.shape
     rows, columns = (output_size(size, window, strides, padding) for size in (height, width))
     # Every output's taps, where they lie over the images: zero where none does.
-    sides = [
-        (reach := strides * (n - 1) + size, reach)
-        for n, size in zip((rows, columns), (height, width), strict=True)
-    ]
-    spread = jnp.pad(kernel, (*sides, (0, 0), (0, 0)))
+    sides = [strides * (n - 1) for n in (rows, columns)]
+    room = [(side, padding + size) for side, size in zip(sides, (height, width), strict=True)]
+    spread = jnp.pad(kernel, (*room, (0, 0), (0, 0)))
     tops, lefts = (
         [side + padding - strides * n for n in range(count)]
-        for (side, _), count in zip(sides, (rows, columns), strict=True)
+        for side, count in zip(sides, (rows, columns), strict=True)
     )
     taps = [spread[top : top + height, left : left + width] for top in tops for left in lefts]
     matrix = jnp.stack(taps, axis=3).reshape(height * width * channels, -1)
-    outputs = images.reshape(batch, -1) @ matrix
+    outputs = images.reshape(batch, height * width * channels) @ matrix
     return outputs.reshape(batch, rows, columns, features)
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from signsal_jax import _conv_blocks, _conv_pullbacks, _conv_winograd
+from signsal_jax._varying import varying_alike
 
 Form = Callable[[Array, Array], Array]
 
@@ -18,6 +19,7 @@ _MAX_DENSE_PAIRS = 16  # input pixels times output pixels of a convolution done 
 _MAX_STEM_CHANNELS = 16  # with so few, a strided convolution is done in blocks of pixels
 _MIN_STEM_WIDTH = 64  # narrower outputs do not pay for the blocks in the forward pass
 _MIN_STRIDED_OUTPUT = 4  # below, holes between the pixels of the cotangent are most of it
+_MAX_ROWS_WINDOW = 3  # a wider one would copy the cotangent too often for its kernel's pullback
 _MIN_WINOGRAD_CHANNELS = 32  # fewer do not pay for the transforms
 _MIN_WINOGRAD_PIXELS = 64  # so many rows in each of its products, or its kernels weigh too much
 
@@ -62,16 +64,16 @@ def forms(images: Array, kernel: Array, *, strides: int, padding: int, groups: i
     if pairs <= _MAX_DENSE_PAIRS:
         dense = functools.partial(_conv_blocks.dense, **settings)
         return Forms(dense, dense, dense if pairs == 1 else None)
-    shape = (len(images), *outputs, features)
+    own = functools.partial(_conv_blocks.plain, **settings)
     if strides > 1:
-        return _strided(channels, outputs, shape, window=window, size=size, **settings)
-    return _unstrided(images, kernel, shape, padding=padding)
+        return _strided(own, channels, outputs, window=window, size=size, **settings)
+    return _unstrided(own, images, kernel, padding=padding)
 
 
 def _strided(
+    own: Form,
     channels: int,
     outputs: list[int],
-    shape: tuple[int, ...],
     *,
     window: int,
     size: tuple[int, int],
@@ -83,15 +85,15 @@ def _strided(
         forward = functools.partial(_conv_blocks.space_to_depth, **settings)
         return Forms(
             forward if outputs[1] >= _MIN_STEM_WIDTH else None,
-            _images_form(_conv_pullbacks.images_by_blocks, shape, size=size, **settings),
-            _kernel_form(_conv_pullbacks.kernel_by_blocks, shape, window=window, **settings),
+            _images_form(_conv_pullbacks.images_by_blocks, own, size=size, **settings),
+            _kernel_form(_conv_pullbacks.kernel_by_blocks, own, window=window, **settings),
         )
     small = min(outputs) < _MIN_STRIDED_OUTPUT
     pullback = _conv_pullbacks.images_by_phases if small else _conv_pullbacks.images_by_dilation
-    return Forms(images=_images_form(pullback, shape, size=size, **settings))
+    return Forms(images=_images_form(pullback, own, size=size, **settings))
 
 
-def _unstrided(images: Array, kernel: Array, shape: tuple[int, ...], *, padding: int) -> Forms:
+def _unstrided(own: Form, images: Array, kernel: Array, *, padding: int) -> Forms:
     batch, height, width, channels = images.shape
     window, _, _, features = kernel.shape
     opposite = window - 1 - padding
@@ -106,35 +108,35 @@ def _unstrided(images: Array, kernel: Array, shape: tuple[int, ...], *, padding:
         and pixels >= _MIN_WINOGRAD_PIXELS
     ):
         forward = backward = _conv_winograd.conv3x3
+    by_rows = functools.partial(_conv_pullbacks.kernel_by_rows, window=window, padding=padding)
     return Forms(
         forward,
         _images_form(
-            lambda cotangent, kernel: backward(cotangent, _conv_pullbacks.flipped(kernel)), shape
+            lambda cotangent, kernel: backward(cotangent, _conv_pullbacks.flipped(kernel)), own
         ),
-        _kernel_form(_conv_pullbacks.kernel_by_rows, shape, window=window, padding=padding),
+        _kernel_form(by_rows, own) if window <= _MAX_ROWS_WINDOW else None,
     )
 
 
-def _images_form(pullback: Callable[..., Array], outputs: tuple[int, ...], **settings: Any) -> Form:
+def _images_form(pullback: Callable[..., Array], own: Form, **settings: Any) -> Form:
     """The map whose transpose to the images is this pullback of a cotangent and the kernel."""
 
     def form(images: Array, kernel: Array) -> Array:
+        images, kernel = varying_alike(images, kernel)
         to_images = functools.partial(pullback, kernel=kernel, **settings)
-        return _transpose(to_images, outputs, images)
+        outputs = jax.eval_shape(own, images, kernel)
+        return jax.linear_transpose(to_images, outputs)(images)[0]
 
     return form
 
 
-def _kernel_form(pullback: Callable[..., Array], outputs: tuple[int, ...], **settings: Any) -> Form:
+def _kernel_form(pullback: Callable[..., Array], own: Form, **settings: Any) -> Form:
     """The map whose transpose to the kernel is this pullback of the images and a cotangent."""
 
     def form(images: Array, kernel: Array) -> Array:
+        images, kernel = varying_alike(images, kernel)
         to_kernel = functools.partial(pullback, images, **settings)
-        return _transpose(to_kernel, outputs, kernel)
+        outputs = jax.eval_shape(own, images, kernel)
+        return jax.linear_transpose(to_kernel, outputs)(kernel)[0]
 
     return form
-
-
-def _transpose(linear: Callable[[Array], Array], shape: tuple[int, ...], values: Array) -> Array:
-    (result,) = jax.linear_transpose(linear, jax.ShapeDtypeStruct(shape, values.dtype))(values)
-    return result

@@ -56,7 +56,11 @@ def images_by_phases(
                 for _, top, _, left in met
             ]
             weights = [kernel[row, column].T for row, _, column, _ in met]
-            phases.append(jnp.concatenate(outputs, axis=-1) @ jnp.concatenate(weights))
+            phases.append(
+                jnp.concatenate(outputs, axis=-1) @ jnp.concatenate(weights)
+                if met  # a stride past the window leaves pixels out
+                else jnp.zeros((len(cotangent), *blocks, channels), cotangent.dtype)
+            )
     pixels = jnp.concatenate(phases, axis=-1)
     pixels = pixels.reshape(len(pixels), *blocks, strides, strides, channels)
     pixels = pixels.transpose(0, 1, 3, 2, 4, 5)
@@ -86,7 +90,7 @@ def images_by_blocks(
         padding=((0, 0), (taps - 1, taps - 1)),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
-    rows = rows.reshape(*rows.shape[:3], taps, -1)
+    rows = rows.reshape(*rows.shape[:3], taps, strides**2 * channels)
     blocks = jnp.zeros((), rows.dtype)
     for tap in range(taps):
         below = ((0, 0), (tap, taps - 1 - tap), (0, 0), (0, 0))
@@ -106,18 +110,16 @@ def kernel_by_rows(images: Array, cotangent: Array, *, window: int, padding: int
     The column taps are shifted cotangents side by side, which fill vectors that few channels
     would not.
     """
-    batch, _, width, channels = images.shape
+    _, _, width, channels = images.shape
     _, rows, _, features = cotangent.shape
     around = (window - 1 - padding, window - 1 - padding)
     padded = jnp.pad(cotangent, ((0, 0), (0, 0), around, (0, 0)))
     shifts = range(window - 1, -1, -1)
     shifted = jnp.concatenate([padded[:, :, left : left + width] for left in shifts], axis=-1)
-    shifted = shifted.reshape(batch * rows * width, -1)
     images = jnp.pad(images, ((0, 0), (padding, padding), (0, 0), (0, 0)))
+    pixels = ((0, 1, 2), (0, 1, 2))
     taps = [
-        jax.lax.dot_general(
-            images[:, top : top + rows].reshape(-1, channels), shifted, (((0,), (0,)), ((), ()))
-        )
+        jax.lax.dot_general(images[:, top : top + rows], shifted, (pixels, ((), ())))
         for top in range(window)
     ]
     kernel = jnp.stack(taps).reshape(window, channels, window, features)

@@ -73,4 +73,5 @@ def conv3x3(images: Array, kernel: Array) -> Array:
         for weights, window in zip(_IMAGE, kernels, strict=True)
     ]
     outputs = jnp.stack([_combine(weights, products) for weights in _OUTPUT], axis=2)
-    return outputs.reshape(batch, count * _TILE, width, -1)[:, :height]
+    outputs = outputs.reshape(batch, count * _TILE, width, kernel.shape[3])
+    return outputs[:, :height]

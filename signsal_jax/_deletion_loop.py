@@ -10,8 +10,9 @@ from jaxtyping import Bool, Int
 from signsal_jax import _checks
 from signsal_jax._types import ApplyFn, Variables
 
-# On CPU two fractions a step keep both kinds of operations busy: those that use every core and
-# those that use one. Side by side, all of them would take many times the memory.
+# On CPU one batch of all curves is fastest while it is small, and two fractions a step keep both
+# kinds of operations busy: those that use every core and those that use one.
+_CPU_PIXELS = 2**20
 _CPU_FRACTIONS = 2
 
 
@@ -37,21 +38,18 @@ def agreements(
             for mask, fill in zip(masks, fills, strict=True)
         ]
 
-    def curve_by_curve(masks: list[Array]) -> tuple[Array, Array]:
-        results = [judge(deleted) for deleted in delete_all(masks)]
-        return jax.tree.map(lambda *parts: jnp.concatenate(parts), *results)
-
-    def curves_together(masks: list[Array]) -> tuple[Array, Array]:
-        return judge(jnp.concatenate(delete_all(masks)))
-
-    def over_fractions(fraction: Callable, unroll: int) -> Callable:
+    def over_fractions(curves: int, unroll: int) -> Callable:
         def step(_: None, masks: list[Array]) -> tuple[None, tuple[Array, Array]]:
-            return None, fraction(masks)
+            deleted = delete_all(masks)
+            groups = [deleted[start : start + curves] for start in range(0, len(masks), curves)]
+            results = [judge(jnp.concatenate(group)) for group in groups]
+            return None, jax.tree.map(lambda *parts: jnp.concatenate(parts), *results)
 
         return lambda masks: jax.lax.scan(step, None, masks, unroll=unroll)[1]
 
+    curves = min(max(_CPU_PIXELS // max(images[..., 0].size, 1), 1), len(masks))
     return jax.lax.platform_dependent(
         masks,
-        cpu=over_fractions(curves_together, _CPU_FRACTIONS),
-        default=over_fractions(curve_by_curve, 1),
+        cpu=over_fractions(curves, _CPU_FRACTIONS if curves == len(masks) else 1),
+        default=over_fractions(1, 1),
     )

@@ -9,6 +9,9 @@ from jax import Array
 
 from signsal_jax._conv_blocks import output_size
 
+# Every tap is an operation of its own, and its number has to fit an int8.
+MAX_WINDOW = 11
+
 
 def plain(images: Array, *, window: int, strides: int, padding: int) -> Array:
     """XLA's own max-pooling."""
@@ -44,7 +47,7 @@ def _largest(images: Array, window: int, strides: int, padding: int) -> tuple[Ar
         wins = (value > best) | jnp.isnan(value)
         best = jnp.where(wins, value, best)
         winner = jnp.where(wins, tap, winner)
-    return best, winner.astype(jnp.int8 if window**2 < 128 else jnp.int32)
+    return best, winner.astype(jnp.int8)
 
 
 def _select(images: Array, winner: Array, *, window: int, strides: int, padding: int) -> Array:

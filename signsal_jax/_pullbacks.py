@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 
 from signsal_jax import _checks
 from signsal_jax._types import ApplyFn, Gradients, Images, Logits, Variables
+from signsal_jax._varying import explicitly_sharded, varying_beyond, varying_like
 
 OUTPUTS = ("logits", "log_softmax", "softmax")
 _OUTPUT_FNS = {
@@ -25,15 +26,6 @@ CPU_CLASSES = 2
 Pullback = Callable[[Float[Array, "b k"]], Gradients]
 
 
-def varying_like(values: Array, like: Array) -> Array:
-    """Inside `jax.shard_map`, marks `values` as differing between devices wherever `like` does.
-
-    Constants do not, but cotangents and the carry of a scan must match what they meet.
-    """
-    axes = jax.typeof(like).manual_axis_type.varying - jax.typeof(values).manual_axis_type.varying
-    return jax.lax.pcast(values, tuple(axes), to="varying") if axes else values
-
-
 def linearize(
     apply_fn: ApplyFn,
     variables: Variables,
@@ -46,6 +38,12 @@ def linearize(
     """Runs the one forward pass: logits `[b, k]` and the pullback of the class scores."""
     _checks.check_image_batch(images)
     _checks.check_member("output", output, OUTPUTS)
+    images = jnp.asarray(images)
+    if explicitly_sharded(images):  # JAX has no rule for pulling back a batch of cotangents there
+        raise ValueError(
+            f"images: expected a mesh whose axes are Auto or Manual, got {jax.typeof(images)}: "
+            "jax.make_mesh(..., axis_types=(jax.sharding.AxisType.Auto,) * n), or jax.shard_map"
+        )
 
     def scores(images: Images) -> tuple[Array, Array]:
         logits = apply_fn(variables, images)
@@ -54,7 +52,13 @@ def linearize(
 
     # The pullback's products inherit the precision that the forward pass was traced with.
     with jax.default_matmul_precision(precision):
-        _, pullback, logits = jax.vjp(scores, jnp.asarray(images), has_aux=True)
+        _, pullback, logits = jax.vjp(scores, images, has_aux=True)
+    if axes := varying_beyond(logits, images):
+        # The pullback would sum the gradients of different classifiers.
+        raise ValueError(
+            f"images: expected to differ between devices along {', '.join(axes)} like the "
+            f"logits, got images that do not: jax.lax.pcast(images, {tuple(axes)}, to='varying')"
+        )
     return logits, lambda cotangent: pullback(varying_like(cotangent, logits))[0]
 
 
@@ -91,7 +95,7 @@ def looped_gradients(
 
     one = jax.eval_shape(pullback, _one_hot(classes[0], logits))
     shape = (*one.shape[:axis], len(classes), *one.shape[axis:])
-    empty = varying_like(jax.lax.empty(shape, one.dtype), logits)
+    empty = varying_like(jax.lax.empty(shape, one.dtype), one)
     return jax.lax.scan(update, empty, (jnp.arange(len(classes)), classes), unroll=unroll)[0]
 
 

@@ -62,16 +62,22 @@ def with_classes(
     high, low = jnp.where(rival, gradients, -jnp.inf), jnp.where(rival, gradients, jnp.inf)
     extrema = extrema._replace(gradient=extrema.gradient + jnp.where(own, gradients, 0).sum(0))
     return _merged(
-        extrema, high.max(0), classes[high.argmax(0)], low.min(0), classes[low.argmin(0)]
+        extrema, *_first(high, high.argmax(0), classes), *_first(low, low.argmin(0), classes)
     )
+
+
+def _first(values: Array, place: Array, classes: Array) -> tuple[Array, Array]:
+    """What stands at this place along axis 0; unlike `max` it has the derivative of one class."""
+    chosen = jnp.arange(len(values)).reshape(-1, 1, 1, 1, 1) == place[None]
+    return jnp.where(chosen, values, 0).sum(0), classes[place]
 
 
 def _merged(
     extrema: RunningExtrema, high: Array, high_class: Array, low: Array, low_class: Array
 ) -> RunningExtrema:
-    # NaN compares false with everything: take it in explicitly, and it stays.
-    above = (high > extrema.highest) | jnp.isnan(high)
-    below = (low < extrema.lowest) | jnp.isnan(low)
+    # NaN compares false with everything: take the first in explicitly, and it stays.
+    above = (high > extrema.highest) | (jnp.isnan(high) & ~jnp.isnan(extrema.highest))
+    below = (low < extrema.lowest) | (jnp.isnan(low) & ~jnp.isnan(extrema.lowest))
     return extrema._replace(
         highest=jnp.where(above, high, extrema.highest),
         highest_class=jnp.where(above, high_class, extrema.highest_class),

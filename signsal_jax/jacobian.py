@@ -15,7 +15,6 @@ from signsal_jax._pullbacks import (
     class_gradients,
     linearize,
     looped_gradients,
-    varying_like,
 )
 from signsal_jax._running_extrema import RunningExtrema, no_extrema, with_classes
 from signsal_jax._types import (
@@ -186,19 +185,19 @@ def class_extrema(
     batch, num_classes = logits.shape
     target = resolve_target(logits, target)
 
-    def streamed(start: RunningExtrema, chunk: int | None) -> RunningExtrema:
+    def streamed(start: RunningExtrema, chunk: int | None, unroll: int) -> RunningExtrema:
         def update(extrema: RunningExtrema, classes: Array) -> tuple[RunningExtrema, None]:
             rows = jnp.broadcast_to(classes[:, None], (len(classes), batch))
             gradients = class_gradients(pullback, rows, logits)
             return with_classes(extrema, classes, gradients, target, num_classes), None
 
         chunks = in_chunks(jnp.arange(num_classes, dtype=jnp.int32), chunk, padding=num_classes)
-        return jax.lax.scan(update, start, chunks)[0]
+        return jax.lax.scan(update, start, chunks, unroll=unroll)[0]
 
-    start = no_extrema(varying_like(jnp.asarray(images), logits))
+    start = no_extrema(jnp.asarray(images))
     extrema = jax.lax.platform_dependent(
         start,
-        cpu=functools.partial(streamed, chunk=min(CPU_CLASSES, chunk or num_classes)),
-        default=functools.partial(streamed, chunk=chunk),
+        cpu=functools.partial(streamed, chunk=1, unroll=min(CPU_CLASSES, chunk or num_classes)),
+        default=functools.partial(streamed, chunk=chunk, unroll=1),
     )
     return ClassExtrema(logits, target, *extrema)

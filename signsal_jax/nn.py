@@ -13,13 +13,15 @@ from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Float
 
 from signsal_jax import _conv_blocks, _conv_cpu, _pool
+from signsal_jax._varying import explicitly_sharded
 
 
 def _on_cpu(
     form: _conv_cpu.Form | None, images: Array, kernel: Array, settings: dict[str, int]
 ) -> Array:
     own = functools.partial(_conv_blocks.plain, **settings)
-    if form is None:
+    # The rewrites regroup axes, which JAX asks to be told about where one of them is split.
+    if form is None or explicitly_sharded(images) or explicitly_sharded(kernel):
         return own(images, kernel)
     return jax.lax.platform_dependent(images, kernel, cpu=form, default=own)
 
@@ -58,10 +60,13 @@ def _conv2d(images: Array, kernel: Array, strides: int, padding: int, groups: in
 
 @functools.partial(jax.jit, static_argnames=("window", "strides", "padding"), inline=True)
 def _max_pool(images: Array, window: int, strides: int, padding: int) -> Array:
+    own = functools.partial(_pool.plain, window=window, strides=strides, padding=padding)
+    if window > _pool.MAX_WINDOW or explicitly_sharded(images):
+        return own(images)
     return jax.lax.platform_dependent(
         images,
         cpu=lambda images: _pool.blockwise(images, window, strides, padding),
-        default=functools.partial(_pool.plain, window=window, strides=strides, padding=padding),
+        default=own,
     )
 
 

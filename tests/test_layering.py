@@ -15,6 +15,7 @@ PACKAGE = "signsal_jax"
 LAYERS = {
     "_types": 0,
     "_checks": 0,
+    "_varying": 0,
     "_pullbacks": 0.5,
     "_running_extrema": 0.5,
     "jacobian": 1,

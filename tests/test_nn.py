@@ -1,18 +1,22 @@
 """Every lowering of `nn` against XLA's own operation, values and two derivatives."""
 
+import functools
+
 import jax
 import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from signsal_jax import _conv_winograd, nn
+from signsal_jax import _conv_blocks, _conv_cpu, _conv_pullbacks, _conv_winograd, nn
 
 # batch, height, width, channels, features, window, strides, padding, groups
 CONVOLUTIONS = {
     "stem": (2, 14, 15, 3, 8, 7, 2, 3, 1),
     "stem of even size": (1, 16, 12, 3, 4, 7, 2, 3, 1),
     "small stem": (2, 9, 8, 3, 8, 3, 2, 1, 1),
+    "wide stem": (1, 9, 131, 3, 4, 7, 2, 3, 1),
+    "stem stride past the window": (1, 8, 11, 3, 4, 2, 3, 0, 1),
     "patches": (2, 8, 9, 3, 8, 4, 4, 0, 1),
     "stem without padding": (1, 11, 11, 1, 4, 5, 3, 0, 1),
     "dense 1x1": (3, 1, 1, 5, 6, 3, 1, 1, 1),
@@ -20,16 +24,23 @@ CONVOLUTIONS = {
     "dense strided": (3, 2, 2, 5, 6, 3, 2, 1, 1),
     "small map strided": (3, 4, 6, 32, 6, 3, 2, 1, 1),
     "dense not square": (3, 2, 3, 5, 6, 3, 1, 1, 1),
+    "dense of padding alone": (2, 1, 1, 2, 3, 1, 5, 2, 1),
+    "small map strided past the window": (1, 8, 8, 32, 8, 2, 3, 0, 1),
+    "small map strided past a window of 1": (1, 4, 4, 32, 3, 1, 2, 1, 1),
     "pointwise": (2, 5, 6, 7, 8, 1, 1, 0, 1),
     "pointwise strided": (2, 5, 6, 7, 8, 1, 2, 0, 1),
-    "winograd": (1, 8, 9, 128, 130, 3, 1, 1, 1),
-    "winograd for the pullback": (1, 3, 9, 130, 128, 3, 1, 1, 1),
-    "winograd for the kernel": (2, 9, 14, 5, 6, 3, 1, 1, 1),
+    "winograd": (3, 11, 9, 32, 33, 3, 1, 1, 1),
+    "winograd of low images": (8, 3, 9, 33, 32, 3, 1, 1, 1),
     "depthwise": (2, 8, 7, 4, 4, 5, 1, 2, 4),
     "depthwise strided": (2, 9, 8, 4, 4, 3, 2, 1, 4),
     "depthwise stride past the window": (2, 9, 8, 4, 4, 1, 2, 0, 4),
     "grouped": (2, 6, 6, 4, 8, 3, 1, 1, 2),
     "ordinary": (2, 9, 9, 16, 8, 3, 1, 1, 1),
+    "ordinary of few channels": (2, 9, 14, 5, 6, 3, 1, 1, 1),
+    "ordinary even": (2, 9, 8, 4, 8, 2, 1, 1, 1),
+    "ordinary wide": (2, 9, 8, 4, 5, 5, 1, 3, 1),
+    "ordinary padded beyond the window": (2, 5, 6, 3, 4, 2, 1, 2, 1),
+    "pointwise padded": (2, 5, 6, 7, 8, 1, 1, 1, 1),
     "ordinary strided": (2, 9, 9, 32, 8, 3, 2, 1, 1),
 }
 POOLS = {
@@ -38,6 +49,22 @@ POOLS = {
     "rows cut off": ((1, 9, 7, 2), 2, 2, 0),
     "overlapping": ((1, 6, 5, 2), 3, 1, 1),
     "gaps": ((1, 7, 7, 2), 2, 3, 0),
+    "global": ((2, 13, 12, 2), 12, 12, 0),
+}
+
+
+# The form that the case is there for: of the forward pass, and of the tangents of the images.
+FORMS = {
+    "stem": (None, "images_by_blocks"),
+    "wide stem": ("space_to_depth", "images_by_blocks"),
+    "dense 2x2": ("dense", "dense"),
+    "small map strided": (None, "images_by_phases"),
+    "pointwise": ("pointwise", "pointwise"),
+    "winograd": ("conv3x3", "conv3x3"),
+    "depthwise": ("depthwise", "depthwise"),
+    "ordinary": ("direct", "direct"),
+    "ordinary strided": (None, "images_by_dilation"),
+    "grouped": (None, None),
 }
 
 
@@ -111,6 +138,70 @@ def test_convolution_and_two_derivatives_equal_xlas_own(case):
     assert_close(actual, expected)
 
 
+@pytest.mark.parametrize(("name", "expected"), FORMS.items(), ids=FORMS)
+def test_cases_take_the_form_they_are_there_for(monkeypatch, name, expected):
+    called = set()
+
+    def record(module, function):
+        own = getattr(module, function)
+        monkeypatch.setattr(module, function, lambda *a, **k: called.add(function) or own(*a, **k))
+
+    for function in ("space_to_depth", "dense", "pointwise", "depthwise", "direct"):
+        record(_conv_blocks, function)
+    for function in ("images_by_blocks", "images_by_phases", "images_by_dilation"):
+        record(_conv_pullbacks, function)
+    record(_conv_winograd, "conv3x3")
+    images, kernel, settings = convolution_case(CONVOLUTIONS[name])
+    forms = _conv_cpu.forms(images, kernel, **settings)
+    for form, one in zip((forms.forward, forms.images), expected, strict=True):
+        called.clear()
+        if form is not None:
+            form(images, kernel)
+        assert called - {"direct"} == {one} - {None, "direct"}
+        assert (form is None) == (one is None)
+
+
+@pytest.mark.parametrize("name", ["stem", "dense 2x2", "winograd", "ordinary", "depthwise"])
+def test_gradients_inside_shard_map(name):
+    images, kernel, settings = convolution_case(CONVOLUTIONS[name])
+    stacked = jnp.concatenate([images * scale for scale in range(1, 9)])
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+
+    def gradients(convolve, images, kernel):
+        return jax.grad(lambda x, w: (convolve(x, w, **settings) ** 2).sum(), (0, 1))(
+            images, kernel
+        )
+
+    split, whole = jax.sharding.PartitionSpec("data"), jax.sharding.PartitionSpec()
+    sharded = jax.shard_map(
+        functools.partial(gradients, nn.conv2d),
+        mesh=mesh,
+        in_specs=(split, whole),
+        out_specs=(split, whole),
+    )
+    assert_close(jax.jit(sharded)(stacked, kernel), gradients(own_convolution, stacked, kernel))
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_an_empty_batch(name):
+    images, kernel, settings = convolution_case(CONVOLUTIONS[name])
+    total = jax.value_and_grad(lambda x, w: nn.conv2d(x, w, **settings).sum(), (0, 1))
+    value, (in_images, in_kernel) = jax.jit(total)(images[:0], kernel)
+    assert value == 0
+    assert in_images.shape == (0, *images.shape[1:])
+    assert not in_kernel.any()
+
+
+def test_an_explicit_mesh_keeps_its_types():
+    mesh = jax.make_mesh((2,), ("data",))
+    with jax.set_mesh(mesh):
+        images = jax.device_put(normal(0, (4, 8, 8, 3)), jax.sharding.PartitionSpec("data"))
+        pooled = nn.max_pool(
+            nn.conv2d(images, normal(1, (3, 3, 3, 4)), strides=2, padding=1), window=2, strides=2
+        )
+        assert jax.typeof(pooled).sharding.spec[0] == "data"
+
+
 @pytest.mark.parametrize("case", POOLS.values(), ids=POOLS)
 @pytest.mark.parametrize("values", ["distinct", "ties"])
 def test_pool_and_two_derivatives_equal_xlas_own(case, values):
@@ -142,7 +233,7 @@ def test_pool_lets_nan_and_infinity_through():
     np.testing.assert_array_equal(pooled[0, 0, :, 0], [np.nan, np.inf, -np.inf])
 
 
-@pytest.mark.parametrize("name", ["stem", "dense 2x2", "winograd", "depthwise strided"])
+@pytest.mark.parametrize("name", ["wide stem", "dense 2x2", "winograd", "depthwise strided"])
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float64])
 def test_other_precisions(name, dtype):
     with jax.enable_x64(dtype == jnp.float64):

@@ -1,7 +1,5 @@
 import dataclasses
-import os
 import random
-import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +12,7 @@ import numpy as np
 import pytest
 
 import signsal_jax
+from scripts import kill_study
 from signsal_jax import data, sharding
 from signsal_jax.cli.study import Study
 from signsal_jax.store import StudyError, open_study
@@ -113,44 +112,57 @@ def test_status_says_how_far(undisturbed, tmp_path):
     assert "images a second" in lines[1]
 
 
-def worker(out, *options, environment=None):
-    cache = {"JAX_COMPILATION_CACHE_DIR": str(out.parent / "cache"), "JAX_NUM_CPU_DEVICES": "1"}
-    cache["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+def command(out, *options):
+    return [sys.executable, "-m", "tests.study_worker", str(out), *options]
+
+
+@pytest.fixture
+def worker_environment(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "1")
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+
+def worker(out, *options):
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.study_worker", str(out), *options],
-        cwd=ROOT,
-        env={**os.environ, "JAX_PLATFORMS": "cpu", **cache, **(environment or {})},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+        command(out, *options), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
+
+
+def shared_by_two():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    return [("--port", port, "--processes", "2", "--process", str(index)) for index in range(2)]
 
 
 def until_committed(process, out, chunks):
     """Waits for that many commits, or for the end of the process."""
-    while process.poll() is None and len(list(out.glob("commits/0*.json"))) < chunks:
+    while process.poll() is None and len(kill_study.commits(out)) < chunks:
         time.sleep(0.01)
 
 
-def test_killed_at_random_moments_it_ends_like_an_undisturbed_run(undisturbed, tmp_path):
-    out, rng, kills = tmp_path / "killed", random.Random(0), 0
-    for committed in (1, 3):
-        process = worker(out, "--seconds", "0.1")
-        until_committed(process, out, committed)
-        time.sleep(rng.uniform(0, 0.3))
-        process.kill()
-        process.communicate()
-        kills += process.returncode == -signal.SIGKILL
-    assert kills == 2
-    before = {path.name: path.stat().st_mtime_ns for path in out.glob("commits/*.json")}
-    assert 0 < len(before) < 6
-    log, _ = worker(out).communicate(timeout=200)
-    assert "complete" in log, log
-    after = {path.name: path.stat().st_mtime_ns for path in out.glob("commits/*.json")}
-    assert before.items() <= after.items()
-    assert_identical(undisturbed[0], out)
+@pytest.mark.usefixtures("worker_environment")
+@pytest.mark.parametrize("processes", [1, 2])
+def test_killed_at_random_moments_it_ends_like_an_undisturbed_run(
+    undisturbed, tmp_path, monkeypatch, processes
+):
+    monkeypatch.setattr(kill_study, "GRACE_SECONDS", 1)
+    out = tmp_path / "killed"
+
+    def commands(seconds):
+        shares = shared_by_two() if processes == 2 else [()]
+        return [command(out, "--seconds", seconds, *share) for share in shares]
+
+    history = kill_study.disturb(lambda: commands("0.3"), out, 2, random.Random(0))
+    assert 0 < history[1]["committed_after"] < 6
+    kill_study.finish(lambda: commands("0"))
+    assert kill_study.differing(out, undisturbed[0]) == []
 
 
+@pytest.mark.usefixtures("worker_environment")
 def test_sigterm_finishes_the_chunk_and_exits_with_0(tmp_path):
     out = tmp_path / "stopped"
     process = worker(out, "--seconds", "0.1")
@@ -164,12 +176,9 @@ def test_sigterm_finishes_the_chunk_and_exits_with_0(tmp_path):
     store.check()
 
 
+@pytest.mark.usefixtures("worker_environment")
 def test_two_processes_give_the_bits_of_one(undisturbed, tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    shared = ("--port", port, "--processes", "2", "--process")
-    processes = [worker(tmp_path / "two", *shared, str(index)) for index in range(2)]
+    processes = [worker(tmp_path / "two", *share) for share in shared_by_two()]
     logs = [process.communicate(timeout=200)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], logs
     assert "complete" in logs[0]

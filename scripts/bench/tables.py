@@ -85,6 +85,19 @@ def _growth(result: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def overview(results: Mapping[str, Any]) -> str:
+    """One row a workload: how many times as fast as PyTorch's fastest way, and our time."""
+    kinds = list(dict.fromkeys(case["kind"] for case in results["cases"]))
+    rows: dict[str, dict[str, str]] = {}
+    for case in results["cases"]:
+        ratio, seconds = case["ratio"]["median"], _seconds(case["ours"]["median"])
+        rows.setdefault(case["workload"], {})[case["kind"]] = f"{ratio:.1f}× ({seconds})"
+    return markdown_table(
+        ("network, batch", *kinds),
+        [[workload, *(row.get(kind, "") for kind in kinds)] for workload, row in rows.items()],
+    )
+
+
 def render(results: Mapping[str, Any]) -> str:
     """The whole report: machine, cases, and every way of theirs."""
     machine, rate = results["machine"], results["matrix_product"]

@@ -1,0 +1,183 @@
+"""Kills a study again and again, restarts it each time, and compares it with an undisturbed one.
+
+    python scripts/kill_study.py --data-dir DIR
+
+Runs `signsal study` with SIGKILL at random moments, in one process and in two (one of which is
+killed), and demands the same bits as from a run left alone, and that no committed chunk is ever
+computed again. Writes scripts/results/kill_study.json. About fifteen minutes on 2 cores.
+"""
+
+import dataclasses
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+
+from signsal_jax import _files, open_study
+from signsal_jax.study import STORABLE
+
+Commands = Callable[[], Sequence[Sequence[str]]]
+GRACE_SECONDS = 10  # for a process whose fellow was killed to finish its chunk
+SIGNSAL = [sys.executable, "-c", "import sys; from signsal_jax.cli import main; sys.exit(main())"]
+
+
+@dataclasses.dataclass(frozen=True)
+class KillStudy:
+    """Kill a study at random moments, resume it, and compare with one left alone."""
+
+    data_dir: Path | None = None
+    """Where the TFDS sets are prepared (default: TFDS's own folder)."""
+    images: int = 2000
+    """How many CIFAR-10 test images."""
+    chunk: int = 16
+    """Images committed together."""
+    kills: int = 20
+    """How often each study is killed."""
+    seed: int = 0
+    """Of the random moments."""
+    runs: Path = Path("runs/kill_study")
+    """Folder for the studies."""
+    out: Path = Path(__file__).parent / "results" / "kill_study.json"
+    """The file to write."""
+
+
+def commits(out: Path) -> dict[str, int]:
+    """When each committed chunk was written, by the name of its file."""
+    return {path.name: path.stat().st_mtime_ns for path in out.glob("commits/[0-9]*.json")}
+
+
+def disturb(commands: Commands, out: Path, kills: int, rng: random.Random) -> list[dict[str, Any]]:
+    """Starts a study's processes and kills one of them, again and again.
+
+    Every fifth time at any moment from the start on, else soon after a further commit, or there
+    would be little left to lose.
+
+    Args:
+      commands: gives the command of each process, anew for each start.
+      out: the study's folder.
+      kills: how often.
+      rng: of the moments, and of which process dies.
+
+    Returns:
+      For each kill, how many chunks were committed before the start and after it.
+
+    Raises:
+      RuntimeError: a process ended by itself: nothing was left to kill; or a chunk that was
+        committed has been written again.
+    """
+    history = []
+    for index in range(kills):
+        before = commits(out)
+        processes = [
+            subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            for command in commands()
+        ]
+        anywhere = index % 5 == 0
+        while not anywhere and len(commits(out)) == len(before) and processes[0].poll() is None:
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 8 if anywhere else 1))
+        victim = rng.choice(processes)
+        alive = victim.poll() is None
+        victim.kill()
+        victim.wait()
+        if not alive:
+            raise RuntimeError(f"kill {index}: a process had ended with {victim.returncode}")
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            try:
+                process.wait(GRACE_SECONDS)
+            except subprocess.TimeoutExpired:  # it waits for the one that was killed
+                process.kill()
+                process.wait()
+        after = commits(out)
+        if not before.items() <= after.items():
+            raise RuntimeError(f"kill {index}: a committed chunk was lost or written again")
+        history.append({"committed_before": len(before), "committed_after": len(after)})
+    return history
+
+
+def finish(commands: Commands) -> None:
+    """Runs a study's processes to their end."""
+    processes = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for command in commands()]
+    codes = [process.wait() for process in processes]
+    if any(codes):
+        raise RuntimeError(f"the study ended with {codes}")
+
+
+def differing(out: Path, other: Path) -> list[str]:
+    """The arrays, and "summary", in which two finished studies differ in any bit."""
+    one, two = open_study(out), open_study(other)
+    names = sorted(one.arrays().keys() | two.arrays().keys())
+    pairs = {
+        name: [np.asarray(store.arrays()[name]).tobytes() for store in (one, two)] for name in names
+    }
+    different = [name for name, (first, second) in pairs.items() if first != second]
+    return different + ["summary"] * (one.merge() != two.merge())
+
+
+def _commands(command: KillStudy, out: Path, processes: int) -> Commands:
+    study = [*SIGNSAL, "study", "--dataset", "cifar10", "--model", "cnn-cifar10"]
+    study += ["--images", str(command.images), "--chunk", str(command.chunk)]
+    study += ["--store", *STORABLE, "--out", str(out)]
+    if command.data_dir is not None:
+        study += ["--data-dir", str(command.data_dir)]
+
+    def fresh() -> list[list[str]]:
+        if processes == 1:
+            return [study]
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{free.getsockname()[1]}"
+        shared = [*study, "--distributed", "--coordinator", address, "--processes", str(processes)]
+        return [[*shared, "--process", str(index)] for index in range(processes)]
+
+    return fresh
+
+
+def run(command: KillStudy) -> dict[str, Any]:
+    """The whole trial; what it found is also written to `command.out`."""
+    shutil.rmtree(command.runs, ignore_errors=True)
+    command.runs.mkdir(parents=True)
+    undisturbed = command.runs / "undisturbed"
+    finish(_commands(command, undisturbed, 1))
+    trials = []
+    for processes in (1, 2):
+        out = command.runs / f"killed-{processes}"
+        commands = _commands(command, out, processes)
+        history = disturb(commands, out, command.kills, random.Random(command.seed))
+        finish(commands)
+        trials.append(
+            {"processes": processes, "kills": history, "differing": differing(out, undisturbed)}
+        )
+    result = {
+        "images": command.images,
+        "chunk": command.chunk,
+        "seed": command.seed,
+        "arrays": sorted(open_study(undisturbed).arrays()),
+        "trials": trials,
+        "versions": _files.versions(),
+    }
+    _files.write_json(command.out, result)
+    return result
+
+
+def main() -> int:
+    command = tyro.cli(KillStudy, description=__doc__)
+    trials = run(command)["trials"]
+    for trial in trials:
+        verdict = "differs in " + ", ".join(trial["differing"]) if trial["differing"] else "equal"
+        print(f"{trial['processes']} processes, {len(trial['kills'])} kills: {verdict}")
+    return 1 if any(trial["differing"] for trial in trials) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,39 @@
+"""What JAX's types say of the devices that values live on, and how to make them match."""
+
+import jax
+from jax import Array
+
+
+def _axes(value: Array | jax.ShapeDtypeStruct) -> frozenset:
+    typed = value if isinstance(value, jax.ShapeDtypeStruct) else jax.typeof(value)
+    return typed.manual_axis_type.varying if typed.manual_axis_type else frozenset()
+
+
+def varying_over(values: Array, axes: frozenset) -> Array:
+    """Inside `jax.shard_map`, marks `values` as differing between devices along these axes."""
+    missing = axes - _axes(values)
+    return jax.lax.pcast(values, tuple(missing), to="varying") if missing else values
+
+
+def varying_like(values: Array, like: Array | jax.ShapeDtypeStruct) -> Array:
+    """Marks `values` as differing between devices wherever `like` does.
+
+    Constants do not, but cotangents and the carry of a scan must match what they meet.
+    """
+    return varying_over(values, _axes(like))
+
+
+def varying_alike(*values: Array) -> list[Array]:
+    """Marks each of the values as differing between devices wherever one of them does."""
+    axes = frozenset().union(*map(_axes, values))
+    return [varying_over(value, axes) for value in values]
+
+
+def explicitly_sharded(value: Array) -> bool:
+    """Whether its type says along which axes of an explicit mesh it is split."""
+    return any(axes is not None for axes in jax.typeof(value).sharding.spec)
+
+
+def varying_beyond(values: Array, others: Array) -> list[str]:
+    """The axes along which `values` differ between devices and `others` do not."""
+    return sorted(map(str, _axes(values) - _axes(others)))

@@ -21,6 +21,7 @@ import numpy as np
 import tyro
 
 import signsal_jax
+from scripts.bench.tables import markdown_table
 from signsal_jax import _files, checkpoint, data, models
 
 DTYPES = ("float32", "bfloat16")
@@ -175,6 +176,31 @@ def run(command: PrecisionStudy) -> dict[str, Any]:
     return results
 
 
+def table(results: dict[str, Any]) -> str:
+    """The result as Markdown, in percent."""
+    header = (
+        "network, computed in",
+        "signs",
+        "signs, by magnitude",
+        "active",
+        "inactive",
+        "classes",
+    )
+    keys = (
+        "signs_flipped",
+        "signs_flipped_by_magnitude",
+        "active_changed",
+        "inactive_changed",
+        "predictions_changed",
+    )
+    rows = [
+        [f"{name}, {dtype}", *(f"{100 * found[key]:.2g} %" for key in keys)]
+        for name, network in results["networks"].items()
+        for dtype, found in network["against float64"].items()
+    ]
+    return markdown_table(header, rows)
+
+
 def main() -> int:
     jax.config.update("jax_platforms", "cpu")
     command = tyro.cli(PrecisionStudy, description=__doc__)
@@ -183,11 +209,7 @@ def main() -> int:
     except (ValueError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    for name, network in results["networks"].items():
-        for dtype, found in network["against float64"].items():
-            figures = ", ".join(f"{key} {value:.2e}" for key, value in found.items())
-            print(f"{name}, {dtype}: {figures}")
-    print(command.out)
+    print(table(results))
     return 0
 
 

@@ -9,12 +9,25 @@ import pytest
 from jax.sharding import PartitionSpec
 
 import signsal_jax
-from signsal_jax import _class_chunks
+from signsal_jax import _class_chunks, _running_extrema
 from tests import toys
 
 # batch, height, width, channels, classes: gray and color, both orientations, a batch of one.
 SHAPES = [(3, 9, 6, 3, 2), (1, 6, 9, 1, 3), (2, 8, 7, 3, 10), (2, 5, 6, 1, 1000)]
 FUNCTIONS = [signsal_jax.signed_jacobian, signsal_jax.class_extrema]
+
+
+@pytest.fixture
+def as_on_an_accelerator(monkeypatch):
+    """The order of classes that CPU replaces by its own."""
+    monkeypatch.setattr(jax.lax, "platform_dependent", lambda *args, default, **_: default(*args))
+
+
+@pytest.fixture(params=["cpu", "accelerator"])
+def every_order(request):
+    """Both orders of classes, on the CPU of the test."""
+    if request.param == "accelerator":
+        request.getfixturevalue("as_on_an_accelerator")
 
 
 def setup_cnn(shape):
@@ -57,6 +70,7 @@ def assert_extrema(extrema, jacobian, target, tolerance=1e-5):
         toys.assert_close(values, named, tolerance)
 
 
+@pytest.mark.usefixtures("every_order")
 @pytest.mark.parametrize("shape", SHAPES)
 def test_jacobian_and_extrema_are_the_oracles(shape):
     variables, images = setup_cnn(shape)
@@ -81,6 +95,7 @@ def test_same_outside_jit():
     assert_extrema(extrema, expected, [0, 2])
 
 
+@pytest.mark.usefixtures("every_order")
 def test_extrema_classes_are_exact_and_ties_go_to_the_lowest_index():
     weights = jnp.asarray([[1, 5, 0], [2, 2, 0], [2, 1, 0], [-1, 1, 0]], jnp.float32)
     variables = (weights[:, None, :, None], jnp.zeros(4))
@@ -92,6 +107,37 @@ def test_extrema_classes_are_exact_and_ties_go_to_the_lowest_index():
     assert extrema.highest_class[:, 0, :, 0].tolist() == [[1, 1, 1], [1, 0, 0]]
     assert extrema.lowest[:, 0, :, 0].tolist() == [[-1, 1, 0], [-1, 1, 0]]
     assert extrema.lowest_class[:, 0, :, 0].tolist() == [[3, 2, 1], [3, 3, 0]]
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 20])
+def test_the_first_nan_is_the_extremum_for_any_chunk(chunk):
+    """Of the update alone: in a network, a NaN weight reaches the gradients of all classes."""
+    gradients = jnp.ones((20, 1, 1, 2, 1)).at[jnp.asarray([3, 7, 19]), 0, 0, 1].set(jnp.nan)
+    extrema = _running_extrema.no_extrema(gradients[0])
+    for start in range(0, 20, chunk):
+        classes = jnp.arange(start, start + chunk, dtype=jnp.int32)
+        extrema = _running_extrema.with_classes(
+            extrema, classes, gradients[start : start + chunk], jnp.asarray([0]), 20
+        )
+    for values, classes in (
+        (extrema.highest, extrema.highest_class),
+        (extrema.lowest, extrema.lowest_class),
+    ):
+        np.testing.assert_array_equal(values.ravel(), [1, np.nan])
+        assert classes.ravel().tolist() == [1, 3]
+
+
+@pytest.mark.usefixtures("every_order")
+@pytest.mark.parametrize("chunk", [1, 3, 20, None])
+def test_a_tie_has_the_derivative_of_the_lowest_index_for_any_chunk(chunk):
+    def highest(weights):
+        variables = (weights, jnp.zeros(20))
+        return signsal_jax.class_extrema(
+            toys.linear, variables, jnp.ones((1, 1, 1, 1)), target=[0], class_chunk=chunk
+        ).highest.sum()
+
+    weights = jnp.ones((20, 1, 1, 1)).at[jnp.asarray([5, 8])].set(2.0)
+    assert jax.grad(highest)(weights).ravel().tolist() == [float(k == 5) for k in range(20)]
 
 
 def test_extrema_of_softmax_are_the_oracles():
@@ -107,9 +153,10 @@ def test_extrema_of_softmax_are_the_oracles():
     assert_extrema(extrema, np.asarray(toys.oracle_jacobian(scores, variables, images)), [1, 1])
 
 
+@pytest.mark.usefixtures("every_order")
 @pytest.mark.parametrize(
     ("num_classes", "chunk"),
-    [(6, 1), (6, 3), (6, 4), (6, 100), (41, 20), (41, 17)],
+    [(6, 1), (6, 3), (6, 4), (6, 100), (41, 20), (41, 17), (41, None)],
 )
 def test_any_chunk_is_unchunked(num_classes, chunk):
     variables, images = setup_mlp(num_classes)
@@ -124,6 +171,7 @@ def test_any_chunk_is_unchunked(num_classes, chunk):
     assert_extrema(extrema, np.asarray(expected), np.asarray(logits).argmax(1), 2e-6)
 
 
+@pytest.mark.usefixtures("every_order")
 @pytest.mark.parametrize(("convert", "chunk"), [(list, None), (np.asarray, 2), (jnp.asarray, 2)])
 def test_classes_pick_rows_of_the_jacobian(convert, chunk):
     variables, images = setup_mlp(10)
@@ -140,6 +188,7 @@ def test_classes_pick_rows_of_the_jacobian(convert, chunk):
     toys.assert_close(picked[1], whole[1, jnp.asarray([0, 3, 2])])
 
 
+@pytest.mark.usefixtures("every_order")
 def test_class_out_of_range_inside_jit_gives_zeros():
     variables, images = setup_mlp(4)
     _, jacobian = jitted(signsal_jax.signed_jacobian, toys.mlp)(
@@ -234,6 +283,7 @@ def test_jacobian_penalty_has_the_oracles_gradient_in_the_weights():
     jax.tree.map(toys.assert_close, found, expected)
 
 
+@pytest.mark.usefixtures("every_order")
 def test_vmap_over_an_ensemble():
     _, images = setup_mlp(4)
     members = [toys.mlp_variables(seed, 4, 12) for seed in range(3)]
@@ -247,6 +297,7 @@ def test_vmap_over_an_ensemble():
         assert_extrema(jax.tree.map(lambda leaf: leaf[index], together), jacobian, [2, 2])  # noqa: B023
 
 
+@pytest.mark.usefixtures("every_order")
 def test_shard_map_over_devices():
     variables, images = setup_mlp(5, batch=16)
     mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
@@ -263,6 +314,72 @@ def test_shard_map_over_devices():
     assert_extrema(extrema, expected, np.asarray(logits).argmax(1))
 
 
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_different_classifiers_on_the_same_images_inside_shard_map(function):
+    """Their images must be said to differ, or the gradients of all devices would be summed."""
+    _, images = setup_mlp(4)
+    members = [toys.mlp_variables(seed, 4, 12) for seed in range(8)]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
+    mesh = jax.make_mesh((8,), ("member",), axis_types=(jax.sharding.AxisType.Auto,))
+    split, whole = PartitionSpec("member"), PartitionSpec()
+
+    def explain(mark, variables, images):
+        one = jax.tree.map(lambda leaf: leaf[0], variables)
+        found = function(toys.mlp, one, mark(images))
+        return (found[1] if isinstance(found, tuple) and len(found) == 2 else found.highest)[None]
+
+    def sharded(mark):
+        mapped = jax.shard_map(
+            functools.partial(explain, mark), mesh=mesh, in_specs=(split, whole), out_specs=split
+        )
+        return jax.jit(mapped)(stacked, images)
+
+    with pytest.raises(ValueError, match="images: expected to differ between devices along member"):
+        sharded(lambda images: images)
+    found = sharded(lambda images: jax.lax.pcast(images, ("member",), to="varying"))
+    for index, member in enumerate(members):
+        toys.assert_close(
+            found[index], explain(lambda x: x, jax.tree.map(lambda v: v[None], member), images)[0]
+        )
+
+
+def test_pooling_over_devices_inside_shard_map():
+    """Logits are the same on all devices, the images of each another part."""
+    variables = toys.mlp_variables(0, 4, 12)
+    images = toys.random_images(1, (2, 16, 3, 2))
+    mesh = jax.make_mesh((8,), ("space",), axis_types=(jax.sharding.AxisType.Auto,))
+
+    def pooled(variables, images):
+        return jax.lax.psum(toys.mlp(variables, images), "space")
+
+    def both(variables, images):
+        jacobian = signsal_jax.signed_jacobian(pooled, variables, images)[1]
+        return jacobian, signsal_jax.class_extrema(pooled, variables, images, target=0).highest
+
+    by_height = PartitionSpec(None, None, "space"), PartitionSpec(None, "space")
+    sharded = jax.shard_map(
+        both, mesh=mesh, in_specs=(PartitionSpec(), by_height[1]), out_specs=by_height
+    )
+    jacobian, highest = jax.jit(sharded)(variables, images)
+
+    def whole(variables, images):
+        return sum(toys.mlp(variables, part) for part in jnp.split(images, 8, axis=1))
+
+    expected = toys.oracle_jacobian(whole, variables, images)
+    toys.assert_close(jacobian, expected)
+    toys.assert_close(highest, expected[:, 1:].max(1))
+
+
+def test_an_explicit_mesh_is_an_error_that_says_what_to_do():
+    variables, images = setup_mlp(4, batch=8)
+    with jax.set_mesh(jax.make_mesh((8,), ("data",))):
+        images = jax.device_put(images, PartitionSpec("data"))
+        for function in FUNCTIONS:
+            with pytest.raises(ValueError, match="images: expected a mesh whose axes are Auto"):
+                jitted(function, toys.mlp)(variables, images)
+
+
+@pytest.mark.usefixtures("every_order")
 @pytest.mark.parametrize("budget", [1, 4 * 5 * 7 * 6 * 4, 2**30])
 def test_automatic_chunk_gives_the_same(monkeypatch, budget):
     monkeypatch.setattr(_class_chunks, "AUTO_BYTES", budget)
@@ -274,12 +391,6 @@ def test_automatic_chunk_gives_the_same(monkeypatch, budget):
     toys.assert_close(jacobian, expected, 2e-6)
     extrema = jitted(signsal_jax.class_extrema, toys.mlp, class_chunk="auto")(variables, images)
     assert_extrema(extrema, expected, np.asarray(logits).argmax(1), 2e-6)
-
-
-@pytest.fixture
-def as_on_an_accelerator(monkeypatch):
-    """The order of classes that CPU replaces by its own."""
-    monkeypatch.setattr(jax.lax, "platform_dependent", lambda *args, default, **_: default(*args))
 
 
 @pytest.mark.usefixtures("as_on_an_accelerator")
@@ -317,3 +428,14 @@ def test_streamed_memory_does_not_depend_on_the_number_of_classes():
     assert streamed_500 < 1.05 * streamed_50
     # The measurement does see classes: all at once, they weigh at least as much as the Jacobian.
     assert temporary_bytes(500, None) > 500 * 2 * 48 * 48 * 3 * 4
+
+
+def test_cpu_streams_in_the_memory_of_two_classes():
+    def temporary_bytes(num_classes):
+        variables = toys.mlp_variables(0, num_classes, 48 * 48 * 3)
+        images = toys.random_images(1, (2, 48, 48, 3))
+        step = jitted(signsal_jax.class_extrema, toys.mlp)
+        return step.lower(variables, images).compile().memory_analysis().temp_size_in_bytes
+
+    assert temporary_bytes(500) < 1.05 * temporary_bytes(50)
+    assert temporary_bytes(500) < 20 * 2 * 48 * 48 * 3 * 4

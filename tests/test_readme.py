@@ -1,6 +1,7 @@
 """The README stays true: its code runs, its commands parse, its figures are the recorded ones."""
 
-import importlib.util
+import importlib
+import json
 import re
 import shlex
 from pathlib import Path
@@ -8,11 +9,19 @@ from pathlib import Path
 import pytest
 import tyro
 
+from scripts.bench import tables
 from signsal_jax import cli
 from train.config import TrainConfig
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+SCRIPTS = {
+    "scripts/reproduce_paper.py": ("reproduce_paper", "Reproduce"),
+    "scripts/benchmark.py": ("benchmark", "Benchmark"),
+    "scripts/precision_study.py": ("precision_study", "PrecisionStudy"),
+    "scripts/cifar10_study.py": ("cifar10_study", "Cifar10Study"),
+    "scripts/kill_study.py": ("kill_study", "KillStudy"),
+}
 
 
 def blocks(language: str) -> list[str]:
@@ -25,12 +34,11 @@ def commands() -> list[list[str]]:
 
 
 def load_script(name: str):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module(f"scripts.{name}")
+
+
+def recorded(name: str):
+    return json.loads((ROOT / "scripts" / "results" / f"{name}.json").read_text())
 
 
 @pytest.mark.parametrize("code", blocks("python"))
@@ -53,10 +61,11 @@ def test_every_command_is_known_and_parses():
                 tyro.extras.subcommand_cli_from_dict(cli.COMMANDS, args=arguments)
             case ["python", "-m", "train", *arguments]:
                 tyro.cli(TrainConfig, args=arguments)
-            case ["python", "scripts/reproduce_paper.py", *arguments]:
-                tyro.cli(load_script("reproduce_paper").Reproduce, args=arguments)
             case ["python", "scripts/plan_table.py"]:
                 pass  # run by the test of its table
+            case ["python", script, *arguments]:
+                name, settings = SCRIPTS[script]
+                tyro.cli(getattr(load_script(name), settings), args=arguments)
             case _:
                 pytest.fail(f"the README names a command that no test knows: {words}")
 
@@ -68,10 +77,19 @@ def test_results_tables_are_the_recorded_ones():
         assert table.strip() == load_script("reproduce_paper").table(name).strip()
 
 
-def test_plans_are_the_recorded_ones():
-    found = re.search(r"<!-- plans -->\n(.*?)<!-- end -->", README, re.DOTALL)
+@pytest.mark.parametrize(
+    ("marker", "table"),
+    [
+        ("plans", lambda: load_script("plan_table").table()),
+        ("benchmark", lambda: tables.overview(recorded("benchmark"))),
+        ("precision", lambda: load_script("precision_study").table(recorded("precision"))),
+        ("study", lambda: load_script("cifar10_study").table(recorded("cifar10_study"))),
+    ],
+)
+def test_tables_are_the_recorded_ones(marker, table):
+    found = re.search(rf"<!-- {marker} -->\n(.*?)<!-- end -->", README, re.DOTALL)
     assert found is not None
-    assert found[1].strip() == load_script("plan_table").table()
+    assert found[1].strip() == table().strip()
 
 
 def test_figures_exist():

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from signsal_jax import sharding
+from signsal_jax import class_extrema, models, sharding
 from signsal_jax.sharded_extrema import sharded_extrema
 from tests import toys
 
@@ -67,6 +67,16 @@ def test_any_mesh_gives_the_same_bits_where_the_arithmetic_is_the_same(devices, 
     others = np.delete(weights[0], 3, axis=0)
     first = others.argmax(0)
     np.testing.assert_array_equal(many.highest_class[0], first + (first >= 3))
+
+
+def test_convolutions_and_pooling():
+    """Their derivatives are written out, and must say over which devices they differ."""
+    apply_fn, variables = models.from_nnx(models.create("cnn", 5))
+    images = np.asarray(toys.random_images(9, (4, 16, 16, 3)))
+    single = jax.jit(lambda v, x: class_extrema(apply_fn, v, x, target=2))(variables, images)
+    result = extrema(apply_fn, variables, images, 8, 2, target=2)
+    for name in ("logits", "gradient", "highest", "lowest"):
+        toys.assert_close(getattr(result, name), getattr(single, name), 1e-4)
 
 
 def test_a_target_for_each_image():

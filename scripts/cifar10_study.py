@@ -9,6 +9,7 @@ About half an hour on 2 cores; --table-only prints the findings of the file that
 
 import dataclasses
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -21,6 +22,7 @@ import jax
 import numpy as np
 import tyro
 
+from scripts.bench import timing
 from scripts.bench.tables import markdown_table
 from scripts.kill_study import SIGNSAL
 from signsal_jax import _files, data, models, open_study, sharding
@@ -41,26 +43,30 @@ class Cifar10Study:
     data_dir: Path | None = None
     """Where the TFDS sets are prepared (default: TFDS's own folder)."""
     out: Path = Path("runs/cifar10_study")
-    """The study's folder; one that is half done goes on."""
+    """The study's folder, a new one: the pace is that of one run from start to end."""
     results: Path = Path(__file__).parent / "results" / "cifar10_study.json"
     """The file to write."""
     table_only: bool = False
     """Only print the findings that are kept."""
 
 
-def _resident_bytes(process: int) -> int:
-    for line in Path(f"/proc/{process}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return 1024 * int(line.split()[1])
-    return 0  # it has just ended
+def _memory_bytes(process: int) -> dict[str, int]:
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    fields = dict(line.split(":", 1) for line in lines if ":" in line)
+    names = {"resident_bytes": "VmRSS", "peak_resident_bytes": "VmHWM"}
+    if not fields.keys() >= set(names.values()):
+        return {}  # it has just ended
+    return {name: 1024 * int(fields[field].split()[0]) for name, field in names.items()}
 
 
-def watch(command: list[str], out: Path) -> list[dict[str, float]]:
-    """Runs the study and samples its resident memory and its commits."""
-    samples, process = [], subprocess.Popen(command)
+def watch(command: list[str], out: Path) -> list[dict[str, int]]:
+    """Runs the study on the CPU; how its memory, and its peak so far, grow with its commits."""
+    samples = []
+    process = subprocess.Popen(command, env={**os.environ, "JAX_PLATFORMS": "cpu"})
     while process.poll() is None:
         committed = len(list(out.glob("commits/[0-9]*.json")))
-        samples.append({"chunks": committed, "resident_bytes": _resident_bytes(process.pid)})
+        if memory := _memory_bytes(process.pid):
+            samples.append({"chunks": committed, **memory})
         time.sleep(_SAMPLE_SECONDS)
     if process.returncode:
         raise RuntimeError(f"signsal study ended with {process.returncode}")
@@ -75,7 +81,7 @@ def pace(store: Store) -> dict[str, float]:
     return {"seconds": seconds, "images_per_second": images / seconds}
 
 
-def overhead(data_dir: Path | None) -> dict[str, float]:
+def overhead(data_dir: Path | None, disk: Path) -> dict[str, Any]:
     """A chunk's time in the engine, between commits, against the bare jitted step's."""
     model, mesh = models.load("cnn-cifar10"), sharding.make_mesh()
     config = dataclasses.replace(CONFIG, split="test", images=_OVERHEAD_IMAGES)
@@ -95,13 +101,19 @@ def overhead(data_dir: Path | None) -> dict[str, float]:
             start = time.perf_counter()
             jax.block_until_ready(step(variables, *inputs))
             bare.append(time.perf_counter() - start)
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(dir=disk) as folder:
             run_study(config, model, [split], Path(folder) / "study", mesh=mesh)
             finished = sorted(c["finished"] for c in open_study(Path(folder) / "study").commits())
             # The first two overlap with compilation.
             engine += np.diff(finished)[1:].tolist()
-    seconds = {"bare": statistics.median(bare), "engine": statistics.median(engine)}
-    return {**seconds, "overhead": seconds["engine"] / seconds["bare"] - 1}
+    return {
+        name: {
+            "bare_seconds": average(bare),
+            "engine_seconds": average(engine),
+            "overhead": average(engine) / average(bare) - 1,
+        }
+        for name, average in (("mean", statistics.fmean), ("median", statistics.median))
+    }
 
 
 def findings(store: Store) -> list[dict[str, Any]]:
@@ -123,7 +135,8 @@ def findings(store: Store) -> list[dict[str, Any]]:
             row[f"{method}_rival"] = {"class": names[rival], "share": counts[rival] / counts.sum()}
         gram = arrays["gram"][mine].astype(np.float64)
         lengths = np.sqrt(np.einsum("bii->bi", gram))
-        cosines = (gram[:, index] / (lengths[:, index, None] * lengths)).mean(0)
+        with np.errstate(invalid="ignore"):  # a gradient of zeros has no direction
+            cosines = np.nanmean(gram[:, index] / (lengths[:, index, None] * lengths), axis=0)
         signs = arrays["sign_agreement"][mine, index].mean(0, dtype=np.float64)
         others = [other for other in range(len(names)) if other != index]
         for what, pick in (("closest", max), ("most opposed", min)):
@@ -150,9 +163,9 @@ def table(results: dict[str, Any]) -> str:
     header = (
         "predicted",
         "active pixels",
-        "closest rival there",
+        "rival there",
         "inactive pixels",
-        "closest rival there",
+        "rival there",
         "most alike gradient (cosine)",
         "most opposed",
     )
@@ -161,6 +174,8 @@ def table(results: dict[str, Any]) -> str:
 
 def run(command: Cifar10Study) -> dict[str, Any]:
     """Runs or finishes the study and writes what was measured and found."""
+    if command.out.exists():
+        raise ValueError(f"--out: expected a new folder, {command.out} exists")
     study = [*SIGNSAL, "study", "--dataset", CONFIG.dataset, "--split", CONFIG.split]
     study += ["--model", str(CONFIG.model), "--store", *STORE, "--out", str(command.out)]
     if command.data_dir is not None:
@@ -174,10 +189,11 @@ def run(command: Cifar10Study) -> dict[str, Any]:
         "summary": store.merge(),
         "pace": pace(store),
         "disk_bytes": size,
+        "peak_resident_bytes": max(sample["peak_resident_bytes"] for sample in samples),
         "memory": samples[:: max(len(samples) // 50, 1)],
-        "overhead": overhead(command.data_dir),
+        "overhead": overhead(command.data_dir, command.out.parent),
+        "machine": timing.describe_machine(),
         "findings": findings(store),
-        "versions": _files.versions(),
     }
     _files.write_json(command.results, results)
     return results
@@ -189,7 +205,11 @@ def main() -> int:
         print(table(json.loads(command.results.read_text())))
         return 0
     jax.config.update("jax_platforms", "cpu")
-    results = run(command)
+    try:
+        results = run(command)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     print(json.dumps({key: results[key] for key in ("pace", "disk_bytes", "overhead")}, indent=2))
     print(table(results))
     return 0

@@ -9,7 +9,7 @@ computed again. Writes scripts/results/kill_study.json. About fifteen minutes on
 
 import dataclasses
 import random
-import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -54,7 +54,29 @@ def commits(out: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in out.glob("commits/[0-9]*.json")}
 
 
-def disturb(commands: Commands, out: Path, kills: int, rng: random.Random) -> list[dict[str, Any]]:
+def _all_run(processes: Sequence[subprocess.Popen[bytes]]) -> bool:
+    return all(process.poll() is None for process in processes)
+
+
+def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        try:
+            process.wait(GRACE_SECONDS)
+        except subprocess.TimeoutExpired:  # it waits for the one that was killed
+            process.kill()
+            process.wait()
+
+
+def _check_kept(before: dict[str, int], after: dict[str, int]) -> None:
+    if not before.items() <= after.items():
+        raise RuntimeError("a committed chunk was lost or written again")
+
+
+def disturb(
+    commands: Commands, out: Path, kills: int, rng: random.Random, *, longest_wait: float = 8
+) -> list[dict[str, Any]]:
     """Starts a study's processes and kills one of them, again and again.
 
     Every fifth time at any moment from the start on, else soon after a further commit, or there
@@ -65,9 +87,10 @@ def disturb(commands: Commands, out: Path, kills: int, rng: random.Random) -> li
       out: the study's folder.
       kills: how often.
       rng: of the moments, and of which process dies.
+      longest_wait: seconds after a start within which it is killed at any moment.
 
     Returns:
-      For each kill, how many chunks were committed before the start and after it.
+      For each kill, which process it was, and how many chunks were committed before and after.
 
     Raises:
       RuntimeError: a process ended by itself: nothing was left to kill; or a chunk that was
@@ -80,37 +103,40 @@ def disturb(commands: Commands, out: Path, kills: int, rng: random.Random) -> li
             subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             for command in commands()
         ]
-        anywhere = index % 5 == 0
-        while not anywhere and len(commits(out)) == len(before) and processes[0].poll() is None:
-            time.sleep(0.01)
-        time.sleep(rng.uniform(0, 8 if anywhere else 1))
-        victim = rng.choice(processes)
-        alive = victim.poll() is None
-        victim.kill()
-        victim.wait()
-        if not alive:
-            raise RuntimeError(f"kill {index}: a process had ended with {victim.returncode}")
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            try:
-                process.wait(GRACE_SECONDS)
-            except subprocess.TimeoutExpired:  # it waits for the one that was killed
-                process.kill()
-                process.wait()
+        try:
+            anywhere = index % 5 == 0
+            while not anywhere and len(commits(out)) == len(before) and _all_run(processes):
+                time.sleep(0.01)
+            time.sleep(rng.uniform(0, longest_wait if anywhere else 1))
+            chosen = rng.randrange(len(processes))
+            alive = _all_run(processes)
+            processes[chosen].kill()
+            processes[chosen].wait()
+        finally:
+            _stop(processes)
+        codes = [process.returncode for process in processes]
+        if not alive or codes[chosen] != -signal.SIGKILL:
+            raise RuntimeError(f"kill {index}: a process had ended before: {codes}")
         after = commits(out)
-        if not before.items() <= after.items():
-            raise RuntimeError(f"kill {index}: a committed chunk was lost or written again")
-        history.append({"committed_before": len(before), "committed_after": len(after)})
+        _check_kept(before, after)
+        history.append(
+            {"process": chosen, "committed_before": len(before), "committed_after": len(after)}
+        )
     return history
 
 
-def finish(commands: Commands) -> None:
-    """Runs a study's processes to their end."""
+def finish(commands: Commands, out: Path) -> None:
+    """Runs a study's processes to their end.
+
+    Raises:
+      RuntimeError: one of them failed; or a chunk that was committed has been written again.
+    """
+    before = commits(out)
     processes = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for command in commands()]
     codes = [process.wait() for process in processes]
     if any(codes):
         raise RuntimeError(f"the study ended with {codes}")
+    _check_kept(before, commits(out))
 
 
 def differing(out: Path, other: Path) -> list[str]:
@@ -145,16 +171,17 @@ def _commands(command: KillStudy, out: Path, processes: int) -> Commands:
 
 def run(command: KillStudy) -> dict[str, Any]:
     """The whole trial; what it found is also written to `command.out`."""
-    shutil.rmtree(command.runs, ignore_errors=True)
+    if command.runs.exists():
+        raise ValueError(f"--runs: expected a new folder, {command.runs} exists")
     command.runs.mkdir(parents=True)
     undisturbed = command.runs / "undisturbed"
-    finish(_commands(command, undisturbed, 1))
+    finish(_commands(command, undisturbed, 1), undisturbed)
     trials = []
     for processes in (1, 2):
         out = command.runs / f"killed-{processes}"
         commands = _commands(command, out, processes)
         history = disturb(commands, out, command.kills, random.Random(command.seed))
-        finish(commands)
+        finish(commands, out)
         trials.append(
             {"processes": processes, "kills": history, "differing": differing(out, undisturbed)}
         )
@@ -172,7 +199,11 @@ def run(command: KillStudy) -> dict[str, Any]:
 
 def main() -> int:
     command = tyro.cli(KillStudy, description=__doc__)
-    trials = run(command)["trials"]
+    try:
+        trials = run(command)["trials"]
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     for trial in trials:
         verdict = "differs in " + ", ".join(trial["differing"]) if trial["differing"] else "equal"
         print(f"{trial['processes']} processes, {len(trial['kills'])} kills: {verdict}")

@@ -155,7 +155,10 @@ def table(name: str) -> str:
         split: json.loads((RESULTS / f"{name}-{split}.json").read_text()) for split in column.splits
     }
     kept = {split: content["results"] for split, content in files.items()}
-    heads = [f"ours, {kept[split]['images']:,} {split} images" for split in column.splits]
+    heads = [
+        f"ours, {kept[split]['images']:,} {files[split]['dataset']['split']} images"
+        for split in column.splits
+    ]
     rows = [["accuracy", *(f"{kept[split]['accuracy']:.4f}" for split in column.splits)]]
     keys: list[Any] = ["accuracy"]
     for index, curve in enumerate(kept[column.splits[0]]["curves"]):

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 
 from signsal_jax import _checks
 from signsal_jax._types import ApplyFn, Gradients, Images, Logits, Variables
-from signsal_jax._varying import explicitly_sharded, varying_beyond, varying_like
+from signsal_jax._varying import check_images_differ, explicitly_sharded, varying_like
 
 OUTPUTS = ("logits", "log_softmax", "softmax")
 _OUTPUT_FNS = {
@@ -53,12 +53,7 @@ def linearize(
     # The pullback's products inherit the precision that the forward pass was traced with.
     with jax.default_matmul_precision(precision):
         _, pullback, logits = jax.vjp(scores, images, has_aux=True)
-    if axes := varying_beyond(logits, images):
-        # The pullback would sum the gradients of different classifiers.
-        raise ValueError(
-            f"images: expected to differ between devices along {', '.join(axes)} like the "
-            f"logits, got images that do not: jax.lax.pcast(images, {tuple(axes)}, to='varying')"
-        )
+    check_images_differ(images, "logits", logits)
     return logits, lambda cotangent: pullback(varying_like(cotangent, logits))[0]
 
 

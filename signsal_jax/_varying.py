@@ -34,6 +34,13 @@ def explicitly_sharded(value: Array) -> bool:
     return any(axes is not None for axes in jax.typeof(value).sharding.spec)
 
 
-def varying_beyond(values: Array, others: Array) -> list[str]:
-    """The axes along which `values` differ between devices and `others` do not."""
-    return sorted(map(str, _axes(values) - _axes(others)))
+def check_images_differ(images: Array, name: str, values: Array) -> None:
+    """Checks that images differ between devices wherever what is asked of them does.
+
+    Otherwise the pullback would sum the gradients of all devices.
+    """
+    if axes := sorted(map(str, _axes(values) - _axes(images))):
+        raise ValueError(
+            f"images: expected to differ between devices along {', '.join(axes)} like the {name}, "
+            f"got images that do not: jax.lax.pcast(images, {tuple(axes)}, to='varying')"
+        )

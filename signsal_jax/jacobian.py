@@ -25,6 +25,7 @@ from signsal_jax._types import (
     Logits,
     Variables,
 )
+from signsal_jax._varying import check_images_differ
 
 
 def signed_jacobian(
@@ -87,6 +88,7 @@ def signed_jacobian(
         raise ValueError(
             f"classes: expected shape [m] or [{batch}, m] with m >= 1, got {classes.shape}"
         )
+    check_images_differ(jnp.asarray(images), "classes", classes)
 
     # On CPU one class after the other, to its place: no copy of the whole, and no more memory.
     unroll = min(CPU_CLASSES, chunk or num_classes)
@@ -184,6 +186,7 @@ def class_extrema(
     )
     batch, num_classes = logits.shape
     target = resolve_target(logits, target)
+    check_images_differ(jnp.asarray(images), "target", target)
 
     def streamed(start: RunningExtrema, chunk: int | None, unroll: int) -> RunningExtrema:
         def update(extrema: RunningExtrema, classes: Array) -> tuple[RunningExtrema, None]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import signsal_jax
+from signsal_jax import _deletion_loop
 from tests import toys
 
 
@@ -107,9 +108,11 @@ def test_delete_writes_the_fill_into_all_channels(name):
     np.testing.assert_array_equal(signsal_jax.delete(images, mask, given(name)), expected)
 
 
-@pytest.mark.parametrize("rule", ["paper", "exact"])
-def test_curves_are_the_independent_ones(rule):
+@pytest.mark.parametrize(("rule", "at_once"), [("paper", 1), ("paper", 3), ("exact", 100)])
+def test_curves_are_the_independent_ones(monkeypatch, rule, at_once):
     """Every fill: each changed image classified by itself, compared with its own prediction."""
+    # How many curves the CPU classifies in one batch must not matter.
+    monkeypatch.setattr(_deletion_loop, "_CPU_PIXELS", at_once * 4 * 5 * 7)
     variables = toys.mlp_variables(3, 6, 105)
     # Blind to the overall brightness, so that predictions hang on single pixels.
     variables["hidden"] -= variables["hidden"].mean(0, keepdims=True)

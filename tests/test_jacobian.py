@@ -343,6 +343,25 @@ def test_different_classifiers_on_the_same_images_inside_shard_map(function):
         )
 
 
+def test_different_classes_of_the_same_images_inside_shard_map():
+    variables, images = setup_mlp(8)
+    mesh = jax.make_mesh((8,), ("class",), axis_types=(jax.sharding.AxisType.Auto,))
+    whole = PartitionSpec()
+    ways = (
+        (lambda v, x, c: signsal_jax.signed_jacobian(toys.mlp, v, x, classes=c)[1], "classes"),
+        (lambda v, x, c: signsal_jax.class_extrema(toys.mlp, v, x, target=c[0]).highest, "target"),
+    )
+    for function, name in ways:
+        mapped = jax.shard_map(
+            function,
+            mesh=mesh,
+            in_specs=(whole, whole, PartitionSpec("class")),
+            out_specs=PartitionSpec(None, "class"),
+        )
+        with pytest.raises(ValueError, match=f"differ between devices along class like the {name}"):
+            jax.jit(mapped)(variables, images, jnp.arange(8))
+
+
 def test_pooling_over_devices_inside_shard_map():
     """Logits are the same on all devices, the images of each another part."""
     variables = toys.mlp_variables(0, 4, 12)

@@ -55,8 +55,8 @@ def test_every_command_is_known_and_parses():
         match words:
             case ["bash", script]:
                 assert (ROOT / script).is_file()
-            case ["pip", "install", requirement]:
-                assert requirement == ".[data]"
+            case ["pip", "install", "-e", requirement]:
+                assert requirement == ".[data,prepare]"
             case ["signsal", *arguments]:
                 tyro.extras.subcommand_cli_from_dict(cli.COMMANDS, args=arguments)
             case ["python", "-m", "train", *arguments]:

@@ -156,9 +156,9 @@ def test_killed_at_random_moments_it_ends_like_an_undisturbed_run(
         shares = shared_by_two() if processes == 2 else [()]
         return [command(out, "--seconds", seconds, *share) for share in shares]
 
-    history = kill_study.disturb(lambda: commands("0.3"), out, 2, random.Random(0))
+    history = kill_study.disturb(lambda: commands("0.5"), out, 2, random.Random(0), longest_wait=4)
     assert 0 < history[1]["committed_after"] < 6
-    kill_study.finish(lambda: commands("0"))
+    kill_study.finish(lambda: commands("0"), out)
     assert kill_study.differing(out, undisturbed[0]) == []
 
 

@@ -188,19 +188,24 @@ def class_extrema(
     target = resolve_target(logits, target)
     check_images_differ(jnp.asarray(images), "target", target)
 
-    def streamed(start: RunningExtrema, chunk: int | None, unroll: int) -> RunningExtrema:
-        def update(extrema: RunningExtrema, classes: Array) -> tuple[RunningExtrema, None]:
-            rows = jnp.broadcast_to(classes[:, None], (len(classes), batch))
-            gradients = class_gradients(pullback, rows, logits)
-            return with_classes(extrema, classes, gradients, target, num_classes), None
+    every_class = jnp.arange(num_classes, dtype=jnp.int32)
 
-        chunks = in_chunks(jnp.arange(num_classes, dtype=jnp.int32), chunk, padding=num_classes)
-        return jax.lax.scan(update, start, chunks, unroll=unroll)[0]
+    def update(extrema: RunningExtrema, classes: Array) -> tuple[RunningExtrema, None]:
+        rows = jnp.broadcast_to(classes[:, None], (len(classes), batch))
+        gradients = class_gradients(pullback, rows, logits)
+        return with_classes(extrema, classes, gradients, target, num_classes), None
 
-    start = no_extrema(jnp.asarray(images))
+    def by_chunks(start: RunningExtrema) -> RunningExtrema:
+        chunks = in_chunks(every_class, chunk, padding=num_classes)
+        return jax.lax.scan(update, start, chunks)[0]
+
+    def few_at_a_time(start: RunningExtrema) -> RunningExtrema:
+        size = min(CPU_CLASSES, chunk or num_classes)
+        full = num_classes // size * size
+        extrema = jax.lax.scan(update, start, every_class[:full].reshape(-1, size))[0]
+        return update(extrema, every_class[full:])[0] if full < num_classes else extrema
+
     extrema = jax.lax.platform_dependent(
-        start,
-        cpu=functools.partial(streamed, chunk=1, unroll=min(CPU_CLASSES, chunk or num_classes)),
-        default=functools.partial(streamed, chunk=chunk, unroll=1),
+        no_extrema(jnp.asarray(images)), cpu=few_at_a_time, default=by_chunks
     )
     return ClassExtrema(logits, target, *extrema)

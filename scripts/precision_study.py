@@ -167,7 +167,8 @@ def run(command: PrecisionStudy) -> dict[str, Any]:
     for name, model in networks(command.runs):
         images, note = read(model.input_shape)
         results["networks"][name] = {
-            "origin": dict(model.origin),
+            # Where it lay on this machine says nothing to anyone else.
+            "origin": {k: v for k, v in model.origin.items() if k not in ("out", "data_dir")},
             "data": note.strip(),
             "images": len(images),
             "against float64": study(model, images, command.batch_size),

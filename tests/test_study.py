@@ -82,7 +82,7 @@ def test_what_is_stored_is_what_the_library_computes(undisturbed):
     np.testing.assert_allclose(summary["mean"]["agreement"], agreement, rtol=1e-12)
 
 
-@pytest.mark.parametrize(("devices", "class_devices"), [(8, 2)])
+@pytest.mark.parametrize(("devices", "class_devices"), [(8, 1), (8, 2)])
 def test_many_devices_give_the_numbers_of_one(undisturbed, tmp_path, devices, class_devices):
     out, summary = undisturbed
     other = run(tmp_path / "many", devices, class_devices)
@@ -131,11 +131,11 @@ def worker(out, *options):
     )
 
 
-def shared_by_two():
+def shared_by(count):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    return [("--port", port, "--processes", "2", "--process", str(index)) for index in range(2)]
+        shared = ("--port", str(free.getsockname()[1]), "--processes", str(count), "--process")
+    return [(*shared, str(index)) for index in range(count)]
 
 
 def until_committed(process, out, chunks):
@@ -153,7 +153,7 @@ def test_killed_at_random_moments_it_ends_like_an_undisturbed_run(
     out = tmp_path / "killed"
 
     def commands(seconds):
-        shares = shared_by_two() if processes == 2 else [()]
+        shares = shared_by(processes) if processes > 1 else [()]
         return [command(out, "--seconds", seconds, *share) for share in shares]
 
     history = kill_study.disturb(lambda: commands("0.5"), out, 2, random.Random(0), longest_wait=4)
@@ -177,12 +177,13 @@ def test_sigterm_finishes_the_chunk_and_exits_with_0(tmp_path):
 
 
 @pytest.mark.usefixtures("worker_environment")
-def test_two_processes_give_the_bits_of_one(undisturbed, tmp_path):
-    processes = [worker(tmp_path / "two", *share) for share in shared_by_two()]
+@pytest.mark.parametrize("count", [2, 4])
+def test_several_processes_give_the_bits_of_one(undisturbed, tmp_path, count):
+    processes = [worker(tmp_path / "several", *share) for share in shared_by(count)]
     logs = [process.communicate(timeout=200)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], logs
+    assert [process.returncode for process in processes] == [0] * count, logs
     assert "complete" in logs[0]
-    assert_identical(undisturbed[0], tmp_path / "two")
+    assert_identical(undisturbed[0], tmp_path / "several")
 
 
 def test_the_next_chunk_is_started_before_one_is_written():

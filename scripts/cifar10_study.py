@@ -4,7 +4,7 @@
 
 Runs `signsal study` in a process of its own and watches its memory; then times the same step
 without the engine around it, in turn with the engine. Writes scripts/results/cifar10_study.json.
-About half an hour on 2 cores; --table-only prints the findings of the file that is there.
+About ten minutes on 2 cores; --table-only prints the findings of the file that is there.
 """
 
 import dataclasses
@@ -173,7 +173,7 @@ def table(results: dict[str, Any]) -> str:
 
 
 def run(command: Cifar10Study) -> dict[str, Any]:
-    """Runs or finishes the study and writes what was measured and found."""
+    """Runs the study and writes what was measured and found."""
     if command.out.exists():
         raise ValueError(f"--out: expected a new folder, {command.out} exists")
     study = [*SIGNSAL, "study", "--dataset", CONFIG.dataset, "--split", CONFIG.split]
@@ -207,7 +207,7 @@ def main() -> int:
     jax.config.update("jax_platforms", "cpu")
     try:
         results = run(command)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(json.dumps({key: results[key] for key in ("pace", "disk_bytes", "overhead")}, indent=2))

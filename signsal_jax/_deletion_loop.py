@@ -1,5 +1,6 @@
 """Classifying what deletion leaves of the images, in the order that is fastest."""
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -47,7 +48,7 @@ def agreements(
 
         return lambda masks: jax.lax.scan(step, None, masks, unroll=unroll)[1]
 
-    curves = min(max(_CPU_PIXELS // max(images[..., 0].size, 1), 1), len(masks))
+    curves = min(max(_CPU_PIXELS // max(math.prod(images.shape[:3]), 1), 1), len(masks))
     return jax.lax.platform_dependent(
         masks,
         cpu=over_fractions(curves, _CPU_FRACTIONS if curves == len(masks) else 1),

@@ -54,7 +54,12 @@ def linearize(
     with jax.default_matmul_precision(precision):
         _, pullback, logits = jax.vjp(scores, images, has_aux=True)
     check_images_differ(images, "logits", logits)
-    return logits, lambda cotangent: pullback(varying_like(cotangent, logits))[0]
+
+    def checked(cotangent: Array) -> Gradients:
+        check_images_differ(images, "classes", cotangent)
+        return pullback(varying_like(cotangent, logits))[0]
+
+    return logits, checked
 
 
 def class_gradients(
@@ -71,6 +76,14 @@ def class_gradients(
         return looped_gradients(pullback, classes, logits, axis=0)
 
     return jax.lax.platform_dependent(classes, cpu=looped, default=together)
+
+
+def same_class_gradients(
+    pullback: Pullback, classes: Int[Array, " m"], logits: Logits
+) -> Float[Array, "m b h w c"]:
+    """`class_gradients` of the same classes in every image."""
+    rows = jnp.broadcast_to(classes[:, None], (len(classes), len(logits)))
+    return class_gradients(pullback, rows, logits)
 
 
 def looped_gradients(

@@ -9,7 +9,7 @@ def _axes(value: Array | jax.ShapeDtypeStruct) -> frozenset:
     return typed.manual_axis_type.varying if typed.manual_axis_type else frozenset()
 
 
-def varying_over(values: Array, axes: frozenset) -> Array:
+def _varying_over(values: Array, axes: frozenset) -> Array:
     """Inside `jax.shard_map`, marks `values` as differing between devices along these axes."""
     missing = axes - _axes(values)
     return jax.lax.pcast(values, tuple(missing), to="varying") if missing else values
@@ -20,13 +20,13 @@ def varying_like(values: Array, like: Array | jax.ShapeDtypeStruct) -> Array:
 
     Constants do not, but cotangents and the carry of a scan must match what they meet.
     """
-    return varying_over(values, _axes(like))
+    return _varying_over(values, _axes(like))
 
 
 def varying_alike(*values: Array) -> list[Array]:
     """Marks each of the values as differing between devices wherever one of them does."""
     axes = frozenset().union(*map(_axes, values))
-    return [varying_over(value, axes) for value in values]
+    return [_varying_over(value, axes) for value in values]
 
 
 def explicitly_sharded(value: Array) -> bool:

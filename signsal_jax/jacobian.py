@@ -15,6 +15,7 @@ from signsal_jax._pullbacks import (
     class_gradients,
     linearize,
     looped_gradients,
+    same_class_gradients,
 )
 from signsal_jax._running_extrema import RunningExtrema, no_extrema, with_classes
 from signsal_jax._types import (
@@ -64,7 +65,8 @@ def signed_jacobian(
     Raises:
       TypeError, ValueError: images that are not floating `[b, h, w, c]` or look like NCHW;
         logits that are not `[b, k]`; classes that are not integer `[m]` or `[b, m]`, or are
-        host values out of range; a class_chunk below 1.
+        host values out of range; a class_chunk below 1; images split over an explicit mesh, or
+        the same on devices of a `shard_map` where logits or classes are not.
 
     Reference: arXiv 2309.12913, section 3 (the signed gradients of all class scores).
 
@@ -88,7 +90,6 @@ def signed_jacobian(
         raise ValueError(
             f"classes: expected shape [m] or [{batch}, m] with m >= 1, got {classes.shape}"
         )
-    check_images_differ(jnp.asarray(images), "classes", classes)
 
     # On CPU one class after the other, to its place: no copy of the whole, and no more memory.
     unroll = min(CPU_CLASSES, chunk or num_classes)
@@ -184,15 +185,13 @@ def class_extrema(
     logits, pullback = linearize(
         apply_fn, variables, images, output=output, precision=precision, min_classes=2
     )
-    batch, num_classes = logits.shape
+    num_classes = logits.shape[1]
     target = resolve_target(logits, target)
     check_images_differ(jnp.asarray(images), "target", target)
-
     every_class = jnp.arange(num_classes, dtype=jnp.int32)
 
     def update(extrema: RunningExtrema, classes: Array) -> tuple[RunningExtrema, None]:
-        rows = jnp.broadcast_to(classes[:, None], (len(classes), batch))
-        gradients = class_gradients(pullback, rows, logits)
+        gradients = same_class_gradients(pullback, classes, logits)
         return with_classes(extrema, classes, gradients, target, num_classes), None
 
     def by_chunks(start: RunningExtrema) -> RunningExtrema:
@@ -205,7 +204,5 @@ def class_extrema(
         extrema = jax.lax.scan(update, start, every_class[:full].reshape(-1, size))[0]
         return update(extrema, every_class[full:])[0] if full < num_classes else extrema
 
-    extrema = jax.lax.platform_dependent(
-        no_extrema(jnp.asarray(images)), cpu=few_at_a_time, default=by_chunks
-    )
+    extrema = jax.lax.platform_dependent(no_extrema(images), cpu=few_at_a_time, default=by_chunks)
     return ClassExtrema(logits, target, *extrema)

@@ -10,7 +10,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Float, Int
 
 from signsal_jax import _checks
-from signsal_jax._pullbacks import Pullback, class_gradients, linearize
+from signsal_jax._pullbacks import Pullback, linearize, same_class_gradients
 from signsal_jax._running_extrema import (
     RunningExtrema,
     no_extrema,
@@ -50,8 +50,7 @@ def split_extrema(
     num_classes = logits.shape[1]
 
     def update(extrema: RunningExtrema, classes: Array) -> tuple[RunningExtrema, Any]:
-        rows = jnp.broadcast_to(classes[:, None], (len(classes), len(images)))
-        gradients = class_gradients(pullback, rows, logits)
+        gradients = same_class_gradients(pullback, classes, logits)
         extrema = with_classes(extrema, classes, gradients, target, num_classes)
         return extrema, also(gradients)
 

@@ -10,20 +10,13 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Float
 
 from signsal_jax import _checks
-from signsal_jax._pullbacks import Pullback, class_gradients, linearize
+from signsal_jax._pullbacks import Pullback, linearize, same_class_gradients
 from signsal_jax._types import ApplyFn, ClassExtrema, Images, Logits, Variables
 from signsal_jax.maps import COMPARATIVE_METHODS, kept_gradient, runner_up
 from signsal_jax.sharding import BY_IMAGE, own_classes, spread_over_classes
 
 STATISTICS = ("norm", "gram", "sign_agreement")
 SHARES = ("positive", "negative", "active", "inactive")
-
-
-def _rows(pullback: Pullback, classes: Array, logits: Logits) -> Array:
-    batch = len(logits)
-    return class_gradients(
-        pullback, jnp.broadcast_to(classes[:, None], (len(classes), batch)), logits
-    )
 
 
 def _products(first: Array, second: Array) -> Array:
@@ -66,7 +59,9 @@ def row_statistics(
         found |= block(rows)
     elif pairwise:
         columns = jnp.arange(-(-num_classes // len(rows)) * len(rows)).reshape(-1, len(rows))
-        blocks = jax.lax.map(lambda classes: block(_rows(pullback, classes, logits)), columns)
+        blocks = jax.lax.map(
+            lambda classes: block(same_class_gradients(pullback, classes, logits)), columns
+        )
         found |= {
             name: jnp.moveaxis(values, 0, 2).reshape(*values.shape[1:3], -1)[..., :num_classes]
             for name, values in blocks.items()
@@ -143,7 +138,7 @@ def jacobian_statistics(
         num_classes = logits.shape[1]
         chunks = jax.lax.map(
             lambda classes: row_statistics(
-                _rows(pullback, classes, logits), pullback, logits, names
+                same_class_gradients(pullback, classes, logits), pullback, logits, names
             ),
             own_classes(num_classes, class_chunk),
         )

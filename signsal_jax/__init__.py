@@ -9,11 +9,8 @@ from signsal_jax.acceleration import accelerate as accelerate
 from signsal_jax.attribution import saliency_maps as saliency_maps
 from signsal_jax.deletion import (
     PAPER_CURVES as PAPER_CURVES,
-    PAPER_FRACTIONS as PAPER_FRACTIONS,
     DeletionCurve as DeletionCurve,
-    delete as delete,
     deletion_curve as deletion_curve,
-    deletion_masks as deletion_masks,
     evaluate_deletion as evaluate_deletion,
 )
 from signsal_jax.jacobian import (
@@ -36,6 +33,11 @@ from signsal_jax.metrics import (
     bootstrap_interval as bootstrap_interval,
     fidelity as fidelity,
     paired_difference as paired_difference,
+)
+from signsal_jax.perturbation import (
+    PAPER_FRACTIONS as PAPER_FRACTIONS,
+    delete as delete,
+    deletion_masks as deletion_masks,
 )
 
 if TYPE_CHECKING:

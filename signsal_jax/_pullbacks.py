@@ -8,6 +8,7 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from signsal_jax import _checks
+from signsal_jax._precision import matmul_precision
 from signsal_jax._types import ApplyFn, Gradients, Images, Logits, Variables
 from signsal_jax._varying import check_images_differ, explicitly_sharded, varying_like
 
@@ -51,7 +52,7 @@ def linearize(
         return _OUTPUT_FNS[output](logits), logits
 
     # The pullback's products inherit the precision that the forward pass was traced with.
-    with jax.default_matmul_precision(precision):
+    with matmul_precision(precision):
         _, pullback, logits = jax.vjp(scores, images, has_aux=True)
     check_images_differ(images, "logits", logits)
 

@@ -10,9 +10,16 @@ from jaxtyping import Bool, Float
 
 from signsal_jax import _checks
 from signsal_jax._deletion_loop import agreements
+from signsal_jax._precision import matmul_precision
 from signsal_jax._types import AnyArray, ApplyFn, Images, Variables
+from signsal_jax.perturbation import (
+    FILLS,
+    PAPER_FRACTIONS,
+    deleted_counts,
+    deletion_masks,
+    fill_values,
+)
 
-PAPER_FRACTIONS = (0.0, 0.03, 0.05, 0.07, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 PAPER_CURVES = (
     ("black", "vanilla"),
     ("black", "positive"),
@@ -21,8 +28,6 @@ PAPER_CURVES = (
     ("white", "negative"),
     ("white", "inactive"),
 )
-RULES = ("paper", "exact")
-FILLS = {"black": 0.0, "white": 1.0}
 
 
 class DeletionCurve(NamedTuple):
@@ -39,110 +44,6 @@ class DeletionCurve(NamedTuple):
     valid: Bool[Array, " b"]
 
 
-def _fill_values(fill: Any, images: Array) -> Array:
-    """The fill, broadcastable to the images."""
-    if isinstance(fill, str):
-        _checks.check_member("fill", fill, tuple(FILLS))
-        fill = FILLS[fill]
-    values = jnp.asarray(fill, images.dtype)
-    accepted = ((), images.shape[3:], images.shape[1:], images.shape)
-    if values.shape not in accepted:
-        raise ValueError(
-            "fill: expected 'black', 'white', a number, one value a channel "
-            f"{list(images.shape[3:])}, or an image {list(images.shape[1:])}, got "
-            f"shape {values.shape}"
-        )
-    return values.reshape((1,) * (4 - values.ndim) + values.shape)
-
-
-def _deleted_counts(fractions: Any, size: int) -> np.ndarray:
-    """How many of `size` pixels each fraction deletes at most."""
-    return np.asarray([round(float(f) * size) for f in _checks.check_fractions(fractions)])
-
-
-def deletion_masks(
-    maps: Float[AnyArray, "b h w"],
-    *,
-    fractions: Sequence[float] | np.ndarray = PAPER_FRACTIONS,
-    rule: str = "paper",
-) -> Bool[Array, "f b h w"]:
-    """Which pixels each fraction deletes, from one sort per map.
-
-    Args:
-      maps: saliency maps `[b, h, w]`, higher means deleted earlier.
-      fractions: shares of the N = h·w pixels, each in [0, 1].
-      rule: "paper" deletes the pixels with map > t and map != 0, where t is the value at
-        position round(f·N) of the descending order (Python's round): a sparse map deletes
-        fewer than f says. "exact" deletes exactly round(f·N) pixels, in descending order of
-        the map and, at ties, in reading order (row by row).
-
-    Returns:
-      `[f, b, h, w]`, true where a pixel is deleted.
-
-    Raises:
-      ValueError: maps that are not `[b, h, w]`, fractions outside [0, 1], an unknown rule.
-
-    Reference: arXiv 2309.12913, the deletion benchmark, and its public implementation.
-
-    >>> import jax.numpy as jnp, signsal_jax
-    >>> maps = jnp.asarray([[[0.0, 0.2], [0.0, 1.0]]])
-    >>> [int(m.sum()) for m in signsal_jax.deletion_masks(maps, fractions=[0.25, 0.75])]
-    [1, 2]
-    >>> masks = signsal_jax.deletion_masks(maps, fractions=[0.25, 0.75], rule="exact")
-    >>> [int(m.sum()) for m in masks]
-    [1, 3]
-    """
-    maps = jnp.asarray(maps)
-    if maps.ndim != 3:
-        raise ValueError(f"maps: expected rank 3 [batch, height, width], got shape {maps.shape}")
-    _checks.check_member("rule", rule, RULES)
-    flat = maps.reshape(len(maps), -1)
-    size = flat.shape[1]
-    counts = _deleted_counts(fractions, size)
-    if rule == "paper":
-        descending = jnp.sort(flat, axis=1, descending=True)
-        # At f = 1 the position is one past the end: the threshold is then below every value.
-        threshold = jnp.where(
-            counts[None] < size, descending[:, np.minimum(counts, size - 1)], -jnp.inf
-        )
-        masks = (flat[None] > threshold.T[:, :, None]) & (flat[None] != 0)
-    else:
-        order = jnp.argsort(flat, axis=1, stable=True, descending=True)
-        rank = jnp.argsort(order, axis=1)
-        masks = rank[None] < counts[:, None, None]
-    return masks.reshape(len(counts), *maps.shape)
-
-
-def delete(images: Images, mask: Bool[AnyArray, "b h w"], fill: Any = "black") -> Images:
-    """Overwrites the masked pixels, all channels of them, with the fill.
-
-    Args:
-      images: float `[b, h, w, c]`.
-      mask: `[b, h, w]`, true where a pixel is deleted.
-      fill: "black" (0), "white" (1), a number, one value a channel `[c]`, or an image
-        `[h, w, c]` or `[b, h, w, c]`, such as the blurred input.
-
-    Returns:
-      `[b, h, w, c]`.
-
-    Raises:
-      TypeError, ValueError: images of the wrong rank or type, a mask of another size than the
-        images, an unknown fill name or a fill of another shape.
-
-    >>> import jax.numpy as jnp, signsal_jax
-    >>> mask = jnp.asarray([[[True, False]]])
-    >>> signsal_jax.delete(jnp.full((1, 1, 2, 1), 0.5), mask, "white").ravel().tolist()
-    [1.0, 0.5]
-    """
-    _checks.check_image_batch(images)
-    if jnp.shape(mask) != images.shape[:3]:
-        raise ValueError(
-            f"mask: expected the images' shape {images.shape[:3]}, got {jnp.shape(mask)}"
-        )
-    images = jnp.asarray(images)
-    return jnp.where(jnp.asarray(mask)[..., None], _fill_values(fill, images), images)
-
-
 def deletion_curve(
     apply_fn: ApplyFn,
     variables: Variables,
@@ -152,6 +53,7 @@ def deletion_curve(
     fill: Any = "black",
     fractions: Sequence[float] | np.ndarray = PAPER_FRACTIONS,
     rule: str = "paper",
+    precision: str | None = "highest",
 ) -> DeletionCurve:
     """Deletes the most salient pixels step by step and watches the predicted class.
 
@@ -164,6 +66,7 @@ def deletion_curve(
         `[h, w, c]` or `[b, h, w, c]`, such as the blurred input.
       fractions: shares of deleted pixels, each in [0, 1].
       rule: "paper" or "exact", see `deletion_masks`.
+      precision: of float32 products, see `signed_jacobian`.
 
     Returns:
       `DeletionCurve`: per image and fraction the agreement with the untouched image's
@@ -194,6 +97,7 @@ def deletion_curve(
         fills={"fill": fill},
         fractions=fractions,
         rule=rule,
+        precision=precision,
     )
     return curves["fill", "map"]
 
@@ -208,6 +112,7 @@ def evaluate_deletion(
     fills: Mapping[str, Any] = FILLS,
     fractions: Sequence[float] | np.ndarray = PAPER_FRACTIONS,
     rule: str = "paper",
+    precision: str | None = "highest",
 ) -> dict[tuple[str, str], DeletionCurve]:
     """Several deletion curves at once: the untouched image classified once, each map sorted once.
 
@@ -222,6 +127,7 @@ def evaluate_deletion(
       fills: by name, any fill that `deletion_curve` takes.
       fractions: shares of deleted pixels, each in [0, 1].
       rule: "paper" or "exact", see `deletion_masks`.
+      precision: of float32 products, see `signed_jacobian`.
 
     Returns:
       A `DeletionCurve` for each pair in `curves`.
@@ -254,7 +160,8 @@ def evaluate_deletion(
                 f"channels first), got {jnp.shape(maps[name])}"
             )
         masks[name] = deletion_masks(maps[name], fractions=fractions, rule=rule)
-    logits = apply_fn(variables, images)
+    with matmul_precision(precision):
+        logits = apply_fn(variables, images)
     _checks.check_logits(logits, len(images))
     predicted = jnp.argmax(logits, axis=1)
     valid = jnp.broadcast_to(~jnp.isnan(logits).any(1), (len(curves), len(images)))
@@ -262,17 +169,18 @@ def evaluate_deletion(
     if not curves:
         return {}
     # A fraction that deletes nothing needs no network: it agrees with the untouched image.
-    positive = _deleted_counts(fractions, images.shape[1] * images.shape[2]) > 0
+    positive = deleted_counts(fractions, images.shape[1] * images.shape[2]) > 0
     agreement = jnp.ones((len(positive), len(curves), len(images)), bool)
     if positive.any():
-        deleting, numbers = agreements(
-            apply_fn,
-            variables,
-            images,
-            [masks[name][positive] for _, name in curves],
-            [_fill_values(fills[fill], images) for fill, _ in curves],
-            predicted,
-        )
+        with matmul_precision(precision):
+            deleting, numbers = agreements(
+                apply_fn,
+                variables,
+                images,
+                [masks[name][positive] for _, name in curves],
+                [fill_values(fills[fill], images) for fill, _ in curves],
+                predicted,
+            )
         agreement = agreement.at[positive].set(deleting)
         valid &= numbers.all(0)
     results = {}

@@ -11,15 +11,11 @@ from tqdm import tqdm
 from signsal_jax import data
 from signsal_jax._types import ApplyFn, Images
 from signsal_jax.attribution import saliency_maps
-from signsal_jax.deletion import (
-    PAPER_CURVES,
-    PAPER_FRACTIONS,
-    DeletionCurve,
-    evaluate_deletion,
-)
+from signsal_jax.deletion import PAPER_CURVES, DeletionCurve, evaluate_deletion
 from signsal_jax.maps import METHODS, Saliency
 from signsal_jax.metrics import Interval, auc, bootstrap_interval, paired_difference
 from signsal_jax.models import Model
+from signsal_jax.perturbation import PAPER_FRACTIONS
 
 
 class Evaluation(NamedTuple):
@@ -62,10 +58,15 @@ def evaluation_step(
 ) -> BatchResult:
     """Five maps and six curves of one batch: pure, everything on the device."""
     saliency = saliency_maps(apply_fn, variables, images, precision=precision)
-    with jax.default_matmul_precision(precision):
-        curves = evaluate_deletion(
-            apply_fn, variables, images, saliency.maps, fractions=fractions, rule=rule
-        )
+    curves = evaluate_deletion(
+        apply_fn,
+        variables,
+        images,
+        saliency.maps,
+        fractions=fractions,
+        rule=rule,
+        precision=precision,
+    )
     return BatchResult(saliency, curves)
 
 

@@ -14,9 +14,10 @@ from jaxtyping import Int
 from signsal_jax import _checks
 from signsal_jax._pullbacks import linearize
 from signsal_jax._types import ApplyFn, Images, Variables
-from signsal_jax.deletion import PAPER_CURVES, PAPER_FRACTIONS, RULES, evaluate_deletion
+from signsal_jax.deletion import PAPER_CURVES, evaluate_deletion
 from signsal_jax.jacobian import resolve_target
 from signsal_jax.maps import COMPARATIVE_METHODS, METHODS, maps_from_extrema
+from signsal_jax.perturbation import PAPER_FRACTIONS, RULES
 from signsal_jax.sharded_extrema import split_extrema
 from signsal_jax.sharding import AXES, BY_IMAGE, spread_over_classes
 from signsal_jax.statistics import (
@@ -195,16 +196,16 @@ def study_step(
         return found, dict(saliency.maps)
 
     def deletion(variables: Any, images: Array, maps: dict[str, Array]) -> dict[str, Array]:
-        with jax.default_matmul_precision(config.precision):
-            curves = evaluate_deletion(
-                apply_fn,
-                variables,
-                images,
-                maps,
-                curves=config.curves,
-                fractions=config.fractions,
-                rule=config.rule,
-            )
+        curves = evaluate_deletion(
+            apply_fn,
+            variables,
+            images,
+            maps,
+            curves=config.curves,
+            fractions=config.fractions,
+            rule=config.rule,
+            precision=config.precision,
+        )
         ordered = [curves[name] for name in config.curves]
         return {
             "agreement": jnp.stack([curve.agreement for curve in ordered], axis=1),

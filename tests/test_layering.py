@@ -15,6 +15,7 @@ PACKAGE = "signsal_jax"
 LAYERS = {
     "_types": 0,
     "_checks": 0,
+    "_precision": 0,
     "_varying": 0,
     "_pullbacks": 0.5,
     "_running_extrema": 0.5,
@@ -22,6 +23,7 @@ LAYERS = {
     "maps": 1,
     "metrics": 1,
     "nn": 1,
+    "perturbation": 1,
     "weights": 1,
     "sharding": 1,
     "acceleration": 2,

@@ -1,0 +1,120 @@
+"""Which pixels are deleted, most salient first, and what is put in their place."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Bool, Float
+
+from signsal_jax import _checks
+from signsal_jax._types import AnyArray, Images
+
+PAPER_FRACTIONS = (0.0, 0.03, 0.05, 0.07, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+RULES = ("paper", "exact")
+FILLS = {"black": 0.0, "white": 1.0}
+
+
+def fill_values(fill: Any, images: Array) -> Array:
+    """The fill, broadcastable to the images."""
+    if isinstance(fill, str):
+        _checks.check_member("fill", fill, tuple(FILLS))
+        fill = FILLS[fill]
+    values = jnp.asarray(fill, images.dtype)
+    accepted = ((), images.shape[3:], images.shape[1:], images.shape)
+    if values.shape not in accepted:
+        raise ValueError(
+            "fill: expected 'black', 'white', a number, one value a channel "
+            f"{list(images.shape[3:])}, or an image {list(images.shape[1:])}, got "
+            f"shape {values.shape}"
+        )
+    return values.reshape((1,) * (4 - values.ndim) + values.shape)
+
+
+def deleted_counts(fractions: Any, size: int) -> np.ndarray:
+    """How many of `size` pixels each fraction deletes at most."""
+    return np.asarray([round(float(f) * size) for f in _checks.check_fractions(fractions)])
+
+
+def deletion_masks(
+    maps: Float[AnyArray, "b h w"],
+    *,
+    fractions: Sequence[float] | np.ndarray = PAPER_FRACTIONS,
+    rule: str = "paper",
+) -> Bool[Array, "f b h w"]:
+    """Which pixels each fraction deletes, from one sort per map.
+
+    Args:
+      maps: saliency maps `[b, h, w]`, higher means deleted earlier.
+      fractions: shares of the N = h·w pixels, each in [0, 1].
+      rule: "paper" deletes the pixels with map > t and map != 0, where t is the value at
+        position round(f·N) of the descending order (Python's round): a sparse map deletes
+        fewer than f says. "exact" deletes exactly round(f·N) pixels, in descending order of
+        the map and, at ties, in reading order (row by row).
+
+    Returns:
+      `[f, b, h, w]`, true where a pixel is deleted.
+
+    Raises:
+      ValueError: maps that are not `[b, h, w]`, fractions outside [0, 1], an unknown rule.
+
+    Reference: arXiv 2309.12913, the deletion benchmark, and its public implementation.
+
+    >>> import jax.numpy as jnp, signsal_jax
+    >>> maps = jnp.asarray([[[0.0, 0.2], [0.0, 1.0]]])
+    >>> [int(m.sum()) for m in signsal_jax.deletion_masks(maps, fractions=[0.25, 0.75])]
+    [1, 2]
+    >>> masks = signsal_jax.deletion_masks(maps, fractions=[0.25, 0.75], rule="exact")
+    >>> [int(m.sum()) for m in masks]
+    [1, 3]
+    """
+    maps = jnp.asarray(maps)
+    if maps.ndim != 3:
+        raise ValueError(f"maps: expected rank 3 [batch, height, width], got shape {maps.shape}")
+    _checks.check_member("rule", rule, RULES)
+    flat = maps.reshape(len(maps), -1)
+    size = flat.shape[1]
+    counts = deleted_counts(fractions, size)
+    if rule == "paper":
+        descending = jnp.sort(flat, axis=1, descending=True)
+        # At f = 1 the position is one past the end: the threshold is then below every value.
+        threshold = jnp.where(
+            counts[None] < size, descending[:, np.minimum(counts, size - 1)], -jnp.inf
+        )
+        masks = (flat[None] > threshold.T[:, :, None]) & (flat[None] != 0)
+    else:
+        order = jnp.argsort(flat, axis=1, stable=True, descending=True)
+        rank = jnp.argsort(order, axis=1)
+        masks = rank[None] < counts[:, None, None]
+    return masks.reshape(len(counts), *maps.shape)
+
+
+def delete(images: Images, mask: Bool[AnyArray, "b h w"], fill: Any = "black") -> Images:
+    """Overwrites the masked pixels, all channels of them, with the fill.
+
+    Args:
+      images: float `[b, h, w, c]`.
+      mask: `[b, h, w]`, true where a pixel is deleted.
+      fill: "black" (0), "white" (1), a number, one value a channel `[c]`, or an image
+        `[h, w, c]` or `[b, h, w, c]`, such as the blurred input.
+
+    Returns:
+      `[b, h, w, c]`.
+
+    Raises:
+      TypeError, ValueError: images of the wrong rank or type, a mask of another size than the
+        images, an unknown fill name or a fill of another shape.
+
+    >>> import jax.numpy as jnp, signsal_jax
+    >>> mask = jnp.asarray([[[True, False]]])
+    >>> signsal_jax.delete(jnp.full((1, 1, 2, 1), 0.5), mask, "white").ravel().tolist()
+    [1.0, 0.5]
+    """
+    _checks.check_image_batch(images)
+    if jnp.shape(mask) != images.shape[:3]:
+        raise ValueError(
+            f"mask: expected the images' shape {images.shape[:3]}, got {jnp.shape(mask)}"
+        )
+    images = jnp.asarray(images)
+    return jnp.where(jnp.asarray(mask)[..., None], fill_values(fill, images), images)

@@ -144,7 +144,8 @@ def _keep(results: Path, kept: Path) -> None:
             settings.pop(key, None)
     network = content["configuration"]["network"]
     for key in ("run", "weights"):
-        network[key] = network[key] and Path(network[key]).name
+        if network.get(key):
+            network[key] = Path(network[key]).name
     _files.write_json(kept, content)
 
 

@@ -21,8 +21,9 @@ from signsal_jax.models.resnet import WithHead
 
 CONFIG = "config.json"
 CHECKPOINTS = "checkpoints"
-# Where a run was started from may change between starts; what it computes may not.
-_FREE_FIELDS = ("out", "data_dir")
+# Where things lie may change between starts; what is computed may not: of weights, their checksum
+# is compared.
+_FREE_FIELDS = ("out", "data_dir", "weights")
 
 
 class RunError(ValueError):

@@ -10,19 +10,27 @@ from jaxtyping import Float
 from PIL import Image, ImageFile, ImageOps
 
 
-def read_image(path: str | os.PathLike, shape: tuple[int, int, int]) -> Float[np.ndarray, "h w c"]:
+def read_image(
+    path: str | os.PathLike,
+    shape: tuple[int, int, int],
+    *,
+    crop: float = 1.0,
+    interpolation: str = "bilinear",
+) -> Float[np.ndarray, "h w c"]:
     """Reads a picture, crops its center to the shape's proportions and scales it.
 
     Args:
       path: a file in any format that Pillow reads; turned upright by its EXIF orientation.
       shape: (height, width, channels) of the result; 1 channel for grayscale, 3 for colour.
+      crop: how much of the largest such center is kept, in (0, 1], a share of height and width.
+      interpolation: "bilinear" or "bicubic", in both cases antialiased.
 
     Returns:
       float32 `[h, w, c]` in [0, 1].
 
     Raises:
       FileNotFoundError: no such file.
-      ValueError: not an image, a corrupt or truncated one, or one of 32 bits a pixel.
+      ValueError: not an image, a corrupt or truncated one, or one whose pixels have no known white.
 
     >>> import tempfile, pathlib
     >>> from PIL import Image
@@ -38,11 +46,12 @@ def read_image(path: str | os.PathLike, shape: tuple[int, int, int]) -> Float[np
     if not path.is_file():
         raise FileNotFoundError(f"image {path}: expected a picture, found no such file")
     height, width, channels = shape
+    method = Image.Resampling[interpolation.upper()]
     try:
         with _refusing_truncated(), Image.open(path) as opened:
             picture = _eight_bits(ImageOps.exif_transpose(opened))
             picture = picture.convert("L" if channels == 1 else "RGB")
-            picture = ImageOps.fit(picture, (width, height), Image.Resampling.BILINEAR)
+            picture = ImageOps.fit(picture, (width, height), method, bleed=(1 - crop) / 2)
     # Pillow's readers raise all of these for damaged files.
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"image {path}: expected a readable picture, got: {error}") from error
@@ -65,5 +74,5 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
     if picture.mode.startswith("I;16"):
         return Image.fromarray(np.round(np.asarray(picture) / 257).astype(np.uint8))
     if picture.mode in ("I", "F"):
-        raise ValueError(f"pixels of 32 bits (mode {picture.mode}), whose white is unknown")
+        raise ValueError(f"pixels whose white is unknown (mode {picture.mode})")
     return picture

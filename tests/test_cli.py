@@ -14,6 +14,7 @@ from signsal_jax import _files, checkpoint, cli, data, evaluation
 from signsal_jax.cli import evaluate as evaluate_command
 from signsal_jax.cli._network import NetworkOptions, provenance
 from signsal_jax.deletion import PAPER_CURVES
+from signsal_jax.images import read_image
 from signsal_jax.maps import METHODS
 from signsal_jax.models import Model
 from tests import runs, toys
@@ -226,6 +227,37 @@ def test_explain_with_the_packaged_network_by_default(tmp_path):
     }  # fmt: skip
     with np.load(out / "photo.npz") as maps:
         assert maps["active"].shape == (32, 32)
+
+
+def test_an_interrupted_explanation_leaves_no_results(run, toy, tmp_path, monkeypatch):
+    paths = [picture(tmp_path / f"{name}.png") for name in "ab"]
+    arguments = ["explain", *paths, "--run", run, "--out", tmp_path / "out"]
+    assert signsal(*arguments) == 0
+    figures = []
+
+    def interrupted(*_):
+        if figures:
+            raise KeyboardInterrupt
+        figures.append(1)
+        return tmp_path / "a.png"
+
+    monkeypatch.setattr("signsal_jax.report.maps_figure", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        signsal(*arguments)
+    assert not (tmp_path / "out" / "results.json").exists()
+
+
+def test_photos_are_cropped_as_the_network_expects(toy, tmp_path, monkeypatch):
+    photos = {"crop": 0.5, "interpolation": "bicubic"}
+    model = toy._replace(photos=photos)
+    monkeypatch.setattr(NetworkOptions, "load", lambda self, default=None: model)
+    path, out = picture(tmp_path / "a.png", size=64), tmp_path / "out"
+    assert signsal("explain", path, "--out", out) == 0
+    results = json.loads((out / "results.json").read_text())
+    assert results["photos"] == photos
+    image = read_image(path, SHAPE, **photos)[None]
+    expected = model.apply_fn(model.variables, image)[0]
+    np.testing.assert_allclose(results["images"][0]["logits"], expected, rtol=1e-5)
 
 
 # evaluate

@@ -1,5 +1,7 @@
 """The paper's frozen protocol: only the linear layer on top learns, nothing under it moves."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -74,6 +76,10 @@ def test_only_the_head_changes(tmp_path, tiny_sets, weights_file, preprocess, mo
     after = leaves(nnx.to_pure_dict(model.variables))
 
     assert len(computed) == 2  # train and test, once each, whatever the number of epochs
+    moved_file = weights_file.rename(tmp_path / weights_file.name)
+    loop.train(dataclasses.replace(config, weights=str(moved_file)))
+    moved_file.rename(weights_file)
+    assert len(computed) == 2  # a finished run has nothing left to do, wherever its weights lie
     assert after.keys() == before.keys()
     moved = {path for path in after if not np.array_equal(after[path], before[path])}
     assert moved == {"head.kernel", "head.bias"}
@@ -91,6 +97,22 @@ def test_only_the_head_changes(tmp_path, tiny_sets, weights_file, preprocess, mo
     np.testing.assert_allclose(whole, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
     assert model.origin["weights_origin"]["sha256"] == weights.read(weights_file).sha256
     assert (model.origin["preprocessing"] is not None) == preprocess
+
+
+def test_networks_that_take_no_layer_on_top_are_refused(tmp_path, tiny_sets):
+    run = tmp_path / "run"
+    config = TrainConfig(out=run, model="cifar_resnet20", weights="resnet20.safetensors")
+    with pytest.raises(ValueError, match=r"expected --model resnet18, .*; cifar_resnet20 is"):
+        loop.train(config)
+    assert not run.exists()
+
+
+def test_grayscale_images_are_refused(tmp_path, weights_file):
+    config = TrainConfig(
+        out=tmp_path, dataset="mnist5k", model="resnet18", weights=str(weights_file)
+    )
+    with pytest.raises(ValueError, match="expected colour images, mnist5k has 1 channel"):
+        tasks.start(config, 10, 1)
 
 
 def test_freeze_without_weights_is_refused(tmp_path):

@@ -70,7 +70,7 @@ def test_sixteen_bits_span_black_to_white(tmp_path):
 
 def test_pixels_without_a_white_are_refused(tmp_path):
     path = save(tmp_path / "a.tiff", np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8))
-    with pytest.raises(ValueError, match=r"a\.tiff.*32 bits \(mode F\)"):
+    with pytest.raises(ValueError, match=r"a\.tiff.*white is unknown \(mode F\)"):
         read_image(path, SHAPE)
 
 
@@ -102,6 +102,28 @@ def test_the_center_is_cropped_to_the_proportions(tmp_path, height, width):
     picture = np.zeros((height, width, 3), np.uint8)
     picture[height // 2 - 4 : height // 2 + 4, width // 2 - 4 : width // 2 + 4] = 255
     assert (read_image(save(tmp_path / "a.png", picture), SHAPE) == 1).all()
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 64), (32, 32), (48, 32)])
+def test_a_smaller_center_is_cropped(tmp_path, height, width):
+    # Half of the shorter side, 16 pixels: every fourth is the mean of two by two.
+    picture = np.full((height, width, 3), 255, np.uint8)
+    top, left = height // 2 - 8, width // 2 - 8
+    picture[top : top + 16, left : left + 16] = 51
+    image = read_image(save(tmp_path / "a.png", picture), SHAPE, crop=0.5)
+    np.testing.assert_allclose(image[2:-2, 2:-2], 0.2, atol=1 / 255)
+    assert image[0, 0, 0] < 0.5
+
+
+def test_interpolations(tmp_path):
+    # Only a cubic overshoots an edge.
+    edge = np.repeat(np.where(np.arange(16) < 8, 100, 200), 16).reshape(16, 16).astype(np.uint8)
+    path = save(tmp_path / "a.png", edge)
+    linear = read_image(path, (40, 40, 1), interpolation="bilinear")
+    cubic = read_image(path, (40, 40, 1), interpolation="bicubic")
+    assert (linear.min(), linear.max()) == (np.float32(100 / 255), np.float32(200 / 255))
+    assert cubic.min() < linear.min()
+    assert cubic.max() > linear.max()
 
 
 def test_height_comes_first(tmp_path):

@@ -236,6 +236,7 @@ def test_names_that_are_known_cannot_be_changed(read):
         View(np.ones(4), 3, (2,), (-1,)),
         View(np.ones(4), 0, (2,), ()),
         View(np.ones(4), 0, (2**70,), (0,)),
+        View(np.ones(4), 0, (10**6, 4), (0, 1)),
     ],
 )
 def test_views_beyond_their_storage(read, write, view):
@@ -249,6 +250,43 @@ def test_every_truncation_is_an_error(read, write):
     for size in range(0, len(data), 7):
         with pytest.raises(WeightsError):
             read(data[:size])
+
+
+@FORMATS
+def test_damage_anywhere_is_an_error_or_other_numbers(read, write):
+    whole_file = write({"state_dict": {"a": whole(np.arange(12.0)), "b": whole(np.ones(3))}})
+    generator = np.random.default_rng(0)
+    refused = 0
+    for _ in range(400):
+        data = bytearray(whole_file)
+        place = int(generator.integers(len(data)))
+        # One byte changed, lost or doubled.
+        data[place : place + 1] = generator.bytes(int(generator.integers(3)))
+        try:
+            read(bytes(data))
+        except WeightsError:
+            refused += 1
+    assert refused > 100
+
+
+def test_an_encrypted_zip(read):
+    data = bytearray(zip_file({"a": whole(np.ones(2))}))
+    data[6] |= 1
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    with pytest.raises(WeightsError, match=r"truncated or damaged zip .*encrypted"):
+        read(bytes(data))
+
+
+def test_a_byte_order_that_there_is_not(read):
+    with pytest.raises(WeightsError, match=r"byte order little or big, got b'little\\n'"):
+        read(zip_file({"a": whole(np.ones(2))}, byte_order="little\n"))
+
+
+def test_a_memo_with_gaps_allocates_nothing(read):
+    # Python's reader would make room for as many objects as the index says.
+    pickled = b"\x80\x02}r" + struct.pack("<I", 2**30) + b"."
+    with pytest.raises(WeightsError, match="opcode 2 fills place 1073741824 of the memo"):
+        read(pickled)
 
 
 def test_truncated_storage_and_missing_member(read):
@@ -301,6 +339,13 @@ def test_safetensors(tmp_path, read):
     got = read(data)
     assert {k: v.dtype for k, v in got.items()} == {k: v.dtype for k, v in arrays.items()}
     np.testing.assert_array_equal(got["a"], arrays["a"])
+    # A header as long as "<" in ASCII is none of a web page.
+    padded = data[:8] + data[8:].replace(b"}}", b"}}" + b" " * (60 - data[0] % 256 + 256), 1)
+    padded = (
+        struct.pack("<Q", struct.unpack("<Q", data[:8])[0] + len(padded) - len(data)) + padded[8:]
+    )
+    assert padded[:1] == b"<"
+    np.testing.assert_array_equal(read(padded)["a"], arrays["a"])
     for size in (9, 40, len(data) - 1):
         with pytest.raises(WeightsError, match="truncated"):
             read(data[:size])

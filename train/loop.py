@@ -1,8 +1,10 @@
 """The training loop: data in, steps, metrics, checkpoints; resumes exactly."""
 
 import dataclasses
+import json
 import math
 import time
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,6 +17,8 @@ from signsal_jax import _files, checkpoint, data
 from train import step as steps, task as tasks
 from train.config import TrainConfig
 from train.metrics_file import MetricsFile
+
+SUMMARY = "summary.json"
 
 
 def _described(
@@ -61,6 +65,16 @@ def _restored(task: tasks.Task, state: steps.TrainState, saved: dict[str, Any]) 
     return steps.TrainState(params, rest, jax.tree.unflatten(treedef, saved["opt_state"]))
 
 
+def _finished(run: Path, steps: int) -> float | None:
+    """The test accuracy of a run that has nothing left to do."""
+    try:
+        summary = json.loads((run / SUMMARY).read_text())
+        whole = summary["steps"] == steps and (run / checkpoint.CHECKPOINTS / str(steps)).is_dir()
+        return float(summary["test_accuracy"]) if whole else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def train(config: TrainConfig) -> float:
     """Trains, or resumes, the run that `config` describes; returns the final test accuracy.
 
@@ -82,6 +96,9 @@ def train(config: TrainConfig) -> float:
         )
     network, origin = tasks.start(config, len(train_set.class_names), train_set.image_shape[2])
     checkpoint.claim(config.out, _described(config, train_set, origin))
+    accuracy = _finished(config.out, last)
+    if accuracy is not None:
+        return accuracy
     task = tasks.make(config, network, train_set, test_set)
     optimizer = optax.adamw(config.learning_rate, weight_decay=config.weight_decay)
     graph, state = steps.init(task.network, optimizer)
@@ -134,7 +151,7 @@ def train(config: TrainConfig) -> float:
         bar.close()
     accuracy = _accuracy(eval_step, state, task.test_batches)
     _files.write_json(
-        config.out / "summary.json",
+        config.out / SUMMARY,
         {
             "steps": last,
             "test_accuracy": accuracy,

@@ -8,7 +8,8 @@ from flax import nnx
 from tqdm import tqdm
 
 from signsal_jax import data, models
-from signsal_jax.models.pretrained import load_network
+from signsal_jax.models.pretrained import IMAGENET_CLASSES, load_network
+from signsal_jax.models.registry import HEADED
 from signsal_jax.models.resnet import WithHead
 from train.config import TrainConfig
 
@@ -43,16 +44,26 @@ def start(config: TrainConfig, classes: int, channels: int) -> tuple[nnx.Module,
     """The whole network before training, and what to record of the weights it starts from.
 
     Raises:
-      ValueError: weights for a network without a 1000-way layer, or of another architecture.
+      ValueError: weights for a network that takes no layer on top, for other channels than the
+        images', without ImageNet's classes, or of another architecture.
     """
     key = jax.random.key(config.seed)
     if config.weights is None:
         return models.create(config.model, classes, in_features=channels, key=key), {}
+    if config.model not in HEADED:
+        raise ValueError(
+            f"weights: expected --model {', '.join(HEADED)}; {config.model} is trained from scratch"
+        )
+    if channels != 3:
+        raise ValueError(
+            f"weights: expected colour images, {config.dataset} has {channels} channel"
+        )
     weights = None if config.weights == PACKAGE else config.weights
     backbone, origin = load_network(config.model, weights, preprocess=config.preprocess)
-    if origin["classes"] != 1000:
+    if origin["classes"] != IMAGENET_CLASSES:
         raise ValueError(
-            f"weights: expected a network with ImageNet's 1000 classes, got {origin['classes']}"
+            f"weights: expected a network with ImageNet's {IMAGENET_CLASSES} classes, got "
+            f"{origin['classes']}"
         )
     network = WithHead(backbone, classes, rngs=nnx.Rngs(params=key))
     return network, origin

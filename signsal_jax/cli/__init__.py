@@ -23,7 +23,7 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The entry point: a user's mistake ends in one line on stderr and exit status 1."""
+    """The entry point: a user's mistake ends in a message on stderr and exit status 1."""
     command = tyro.extras.subcommand_cli_from_dict(
         COMMANDS, prog="signsal", description=__doc__, args=arguments
     )

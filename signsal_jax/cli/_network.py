@@ -38,10 +38,15 @@ class NetworkOptions:
             got = "neither" if self.run is None else "both"
             raise ValueError(f"expected one of --run DIR and --model NAME, got {got}")
         if self.run is not None:
-            if self.weights is not None:
-                raise ValueError("--weights: expected with --model only, got --run")
+            if self.weights is not None or not self.preprocess:
+                given = "--no-preprocess" if self.weights is None else "--weights"
+                raise ValueError(
+                    f"{given}: expected with --model only, got --run, which has its own"
+                )
             return load_run(self.run)
         assert name is not None
+        if self.weights is not None and self.model is None:
+            raise ValueError("--weights: expected with --model NAME, got no --model")
         return load(name, weights=self.weights, preprocess=self.preprocess)
 
 
@@ -56,8 +61,12 @@ def _plain(value: Any) -> Any:
 def provenance(command: Any, model: Model) -> dict[str, Any]:
     """The head of a results.json: the command's configuration, the network, versions, device."""
     device = jax.devices()[0]
+    configuration = _plain(dataclasses.asdict(command))
+    if configuration["network"]["run"] is not None:
+        # What a run was trained with, its own configuration says below.
+        configuration["network"] = {"run": configuration["network"]["run"]}
     return {
-        "configuration": _plain(dataclasses.asdict(command)),
+        "configuration": configuration,
         "network": dict(model.origin),
         "versions": _files.versions(),
         "device": f"{device.platform}: {device.device_kind}",

@@ -58,6 +58,8 @@ class Explain:
         bar = tqdm(total=classes * len(self.images), desc="explaining", unit="class", delay=2)
         step = jax.jit(self._step(ticking(model.apply_fn, bar.update), classes))
         results, failures = [], []
+        # Until the new figures and results are whole, nothing says that the folder is complete.
+        (self.out / "results.json").unlink(missing_ok=True)
         for path, stem in zip(self.images, stems, strict=True):
             try:
                 results.append(self._explain(model, step, path, stem))
@@ -73,7 +75,9 @@ class Explain:
         bar.close()
         if results:
             head = provenance(self, model)
-            _files.write_json(self.out / "results.json", {**head, "images": results})
+            _files.write_json(
+                self.out / "results.json", {**head, "photos": dict(model.photos), "images": results}
+            )
             print(f"Figures, maps and results.json: {self.out}/")
         for failure in failures:
             print(f"signsal: {failure}", file=sys.stderr)
@@ -112,7 +116,7 @@ class Explain:
         return stems
 
     def _explain(self, model: Model, step: Any, path: Path, stem: str) -> dict[str, Any]:
-        image = read_image(path, model.input_shape)
+        image = read_image(path, model.input_shape, **model.photos)
         saliency = jax.device_get(step(model.variables, image[None]))
         if not saliency.valid[0]:
             raise ValueError(f"image {path}: expected finite logits and gradients, got NaN")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import types
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -15,8 +16,10 @@ from signsal_jax._types import ApplyFn
 from signsal_jax.models.functional import from_nnx
 from signsal_jax.models.normalize import Normalize
 from signsal_jax.models.registry import MODELS, create, create_backbone, image_size
+from signsal_jax.models.resnet import WithHead
 
 PACKAGED = ("cnn-cifar10",)
+IMAGENET_CLASSES = 1000
 
 
 class Model(NamedTuple):
@@ -28,6 +31,8 @@ class Model(NamedTuple):
       class_names: the name of every logit.
       input_shape: (height, width, channels) that the weights were trained with.
       origin: what a result must record: network, weights, their checksum, preprocessing.
+      photos: how it expects photos, as arguments of `images.read_image`; empty where it was
+        trained on images of `input_shape` as they are.
     """
 
     apply_fn: ApplyFn
@@ -35,6 +40,7 @@ class Model(NamedTuple):
     class_names: tuple[str, ...]
     input_shape: tuple[int, int, int]
     origin: Mapping[str, Any]
+    photos: Mapping[str, Any] = types.MappingProxyType({})
 
 
 def flatten_variables(variables: Any) -> dict[str, Any]:
@@ -71,7 +77,8 @@ def load(
       name: "cnn-cifar10" (the paper's Basic CNN trained on JPEG-derived CIFAR-10, in the package),
         or a network of `MODELS`, with `weights`.
       weights: a safetensors or torch file (read without torch, nothing in it is executed),
-        or "hf://owner/name" on the Hugging Face hub (extra `hub`). None only where a package
+        or "hf://owner/name" on the Hugging Face hub (extra `hub`), of the network itself or, as
+        the paper's, of `torch.nn.Sequential(network, Linear)`. None only where a package
         carries them: efficientnet_lite0 (extra `demo`).
       preprocess: whether the mean and standard deviation that the weights were trained with are
         applied, inside `apply_fn`; False feeds raw [0, 1] pixels, as the paper does.
@@ -93,48 +100,73 @@ def load(
     """
     _checks.check_member("model", name, (*PACKAGED, *MODELS))
     if name in PACKAGED:
-        if weights is not None:
-            raise ValueError(f"weights: expected None for {name}, which has its own; got {weights}")
+        for argument, value in (("weights", weights), ("class_names", class_names)):
+            if value is not None:
+                raise ValueError(
+                    f"{argument}: expected None for {name}, which has its own; got {value}"
+                )
         return _load_packaged(name)
-    network, origin = load_network(name, weights, preprocess=preprocess)
+    network, origin, layout = _load_published(name, weights, preprocess=preprocess)
     classes = origin["classes"]
     names = _class_names(classes) if class_names is None else tuple(class_names)
     if len(names) != classes:
         raise ValueError(f"class_names: expected {classes} like the weights, got {len(names)}")
     size = image_size(name)
-    return Model(*from_nnx(network), names, (size, size, 3), origin)
+    photos = {"crop": layout.crop, "interpolation": layout.interpolation}
+    return Model(*from_nnx(network), names, (size, size, 3), origin, photos)
 
 
 def load_network(
     name: str, weights: str | os.PathLike[str] | None, *, preprocess: bool
 ) -> tuple[nnx.Module, dict[str, Any]]:
     """The Flax NNX module of `load`, for further training, and the origin to record."""
+    return _load_published(name, weights, preprocess=preprocess)[:2]
+
+
+def _load_published(
+    name: str, weights: str | os.PathLike[str] | None, *, preprocess: bool
+) -> tuple[nnx.Module, dict[str, Any], weight_files.Layout]:
     if weights is None:
         if name not in weight_files.PACKAGED:
             raise ValueError(f"weights: expected a file or 'hf://owner/name' for {name}, got None")
         weights = weight_files.packaged(name)
     file = weight_files.read(weights)
     layout = weight_files.select_layout(name, file.arrays)
-    classes = weight_files.count_classes(file.arrays, layout)
-    network = nnx.eval_shape(lambda: create_backbone(name, classes))
-    network = _with_variables(network, file.arrays, layout)
+    try:
+        if layout.marker is not None and layout.marker not in file.source:
+            raise weight_files.WeightsError(
+                f"{layout.source} has several networks with these keys, and only "
+                f"{layout.marker} is {name}: if this is it, say so in the name of the file"
+            )
+        # Without a classifier ImageNet's classes will do: the error then lists all that is wrong.
+        classes = weight_files.count_classes(file.arrays, layout) or IMAGENET_CLASSES
+        network = nnx.eval_shape(lambda: _published(name, layout, classes))
+        network = _with_variables(network, file.arrays, layout)
+    except weight_files.WeightsError as error:
+        raise weight_files.WeightsError(f"{file.source}: {error}") from error
     normalization = None
     if preprocess and layout.mean is not None and layout.std is not None:
         normalization = {"mean": list(layout.mean), "std": list(layout.std)}
         network = Normalize(network, **normalization)
     origin = {
         "model": name,
-        "weights": os.path.basename(os.fspath(file.source)),
+        "weights": file.name,
         "layout": layout.source,
         "sha256": file.sha256,
         "classes": classes,
         "preprocessing": normalization,
     }
-    return network, origin
+    return network, origin, layout
+
+
+def _published(name: str, layout: weight_files.Layout, classes: int) -> nnx.Module:
+    if not layout.has_head:
+        return create_backbone(name, classes)
+    return WithHead(create_backbone(name), classes, rngs=nnx.Rngs(0))
 
 
 def _class_names(classes: int) -> tuple[str, ...]:
-    if classes != 1000:
+    if classes != IMAGENET_CLASSES:
         return tuple(str(index) for index in range(classes))
     return tuple(
         (resources.files("signsal_jax.models") / "imagenet_classes.txt").read_text().splitlines()

@@ -70,6 +70,8 @@ _ARCHITECTURES: dict[str, _Architecture] = {
     "cifar_resnet56": _Architecture(_cifar_resnet(56), image_size=32, has_head=False),
 }
 MODELS = tuple(_ARCHITECTURES)
+# Those that keep their ImageNet layer, with a linear one on top, as the paper does.
+HEADED = tuple(name for name, architecture in _ARCHITECTURES.items() if architecture.has_head)
 
 
 def _checked_rngs(name: str, num_classes: int, in_features: int, key: Array | None) -> nnx.Rngs:

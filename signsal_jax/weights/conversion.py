@@ -12,20 +12,25 @@ from signsal_jax.weights.table import Layout
 from signsal_jax.weights.tables import identify
 
 
-def count_classes(arrays: Mapping[str, np.ndarray], layout: Layout) -> int:
-    """The number of classes that weights were trained for.
+def count_classes(arrays: Mapping[str, np.ndarray], layout: Layout) -> int | None:
+    """The number of classes that weights were trained for; None if no classifier says it.
 
     Raises:
-      WeightsError: the classifier is not among the arrays.
+      WeightsError: fewer than two.
 
     >>> import numpy as np
     >>> from signsal_jax.weights import layouts
     >>> count_classes({"fc.weight": np.zeros((10, 512))}, layouts("resnet18")[0])
     10
     """
-    if layout.classifier not in arrays:
-        raise _error(layout, arrays, {"missing": [layout.classifier]})
-    return arrays[layout.classifier].shape[0]
+    for key in (layout.classifier, layout.classifier.removesuffix("weight") + "bias"):
+        if key not in arrays or arrays[key].ndim == 0:
+            continue
+        if len(arrays[key]) < 2:
+            shape = list(arrays[key].shape)
+            raise WeightsError(f"{key}: expected two or more classes, got shape {shape}")
+        return len(arrays[key])
+    return None
 
 
 def source_shapes(layout: Layout, variables: Any) -> dict[str, tuple[int, ...]]:

@@ -6,7 +6,13 @@ from pathlib import Path
 from signsal_jax.weights.errors import WeightsError
 
 SCHEME = "hf://"
+_ID = r"[\w.-]+/[\w.-]+"
 _FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+def is_id(text: str) -> bool:
+    """Whether a text has the form owner/name."""
+    return re.fullmatch(_ID, text) is not None
 
 
 def download(source: str) -> Path:
@@ -20,10 +26,10 @@ def download(source: str) -> Path:
       A path in the hub's cache.
 
     Raises:
-      WeightsError: not of that form, or no such repository or file.
+      WeightsError: not of that form, no such repository or file, or no network.
       ImportError: `huggingface_hub` is not installed.
     """
-    match = re.fullmatch(r"hf://([\w.-]+/[\w.-]+)(?:/(.+))?", source)
+    match = re.fullmatch(rf"{SCHEME}({_ID})(?:/(.+))?", source)
     if match is None:
         raise WeightsError(f"expected hf://owner/name or hf://owner/name/file, got {source!r}")
     try:
@@ -31,6 +37,7 @@ def download(source: str) -> Path:
         from huggingface_hub.errors import (  # pyright: ignore[reportMissingImports]
             EntryNotFoundError,
             HfHubHTTPError,
+            LocalEntryNotFoundError,
         )
     except ImportError as error:
         raise ImportError(
@@ -40,6 +47,11 @@ def download(source: str) -> Path:
     for candidate in (file,) if file else _FILES:
         try:
             return Path(hub.hf_hub_download(repository, candidate))
+        except LocalEntryNotFoundError as error:  # an EntryNotFoundError, too
+            raise WeightsError(
+                f"{source}: the hub cannot be reached and {candidate} is not in its cache: check "
+                "the network and HF_HUB_OFFLINE, or download the file and give its path"
+            ) from error
         except EntryNotFoundError:
             continue
         except (HfHubHTTPError, OSError) as error:

@@ -8,6 +8,8 @@ also set attributes on whatever it can name.
 
 import io
 import pickle
+import pickletools
+import reprlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -75,7 +77,7 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Ten
     if not isinstance(storage, Storage) or type(offset) is not int or offset < 0:
         raise WeightsError("a tensor without a storage")
     if not _naturals(shape) or not _naturals(strides) or len(shape) != len(strides):
-        raise WeightsError(f"a tensor of shape {shape!r} and strides {strides!r}")
+        raise WeightsError(f"a tensor of shape {reprlib.repr(shape)} and other strides")
     return Tensor(storage, offset, shape, strides)
 
 
@@ -117,7 +119,16 @@ class _TensorUnpickler(pickle.Unpickler):
                 if self.storages.setdefault(key, storage) != storage:
                     raise WeightsError(f"storage {key!r} is described in two ways")
                 return storage
-        raise WeightsError(f"expected a tensor's storage, got the reference {pid!r}")
+        raise WeightsError(f"expected a tensor's storage, got the reference {reprlib.repr(pid)}")
+
+
+def _check_memo(file: io.BufferedIOBase) -> None:
+    """Raises for a memo with gaps: Python allocates as much as the largest index says."""
+    start = file.tell()
+    for count, (opcode, index, _) in enumerate(pickletools.genops(file)):
+        if "PUT" in opcode.name and (not isinstance(index, int) or index > count):
+            raise WeightsError(f"damaged: opcode {count} fills place {index} of the memo")
+    file.seek(start)
 
 
 def load(file: io.BufferedIOBase) -> tuple[Any, dict[str, Storage]]:
@@ -142,8 +153,9 @@ def load(file: io.BufferedIOBase) -> tuple[Any, dict[str, Storage]]:
     signsal_jax.weights.errors.WeightsError: expected tensors and plain containers only, got \
 posix.getcwd, which was not executed: save the network's state_dict() alone
     """
-    unpickler = _TensorUnpickler(file)
     try:
+        _check_memo(file)
+        unpickler = _TensorUnpickler(file)
         content = unpickler.load()
     except WeightsError:
         raise

@@ -39,6 +39,13 @@ class WeightsFile(NamedTuple):
     sha256: str
     source: str
 
+    @property
+    def name(self) -> str:
+        """What a result records: an hf:// id, or a path without the folders of one machine."""
+        if self.source.startswith(hub.SCHEME):
+            return self.source
+        return os.path.basename(self.source)
+
 
 def sha256(path: str | os.PathLike[str]) -> str:
     """The SHA-256 checksum of a file, as 64 hexadecimal digits.
@@ -77,7 +84,10 @@ def read(source: str | os.PathLike[str]) -> WeightsFile:
     (3,)
     """
     text = os.fspath(source)
-    path = hub.download(text) if text.startswith(hub.SCHEME) else Path(text)
+    path = hub.download(text) if text.startswith(hub.SCHEME) else Path(text).expanduser()
+    if not path.exists():
+        at_hub = f"; {hub.SCHEME}{text} is one on the Hugging Face hub" if hub.is_id(text) else ""
+        raise FileNotFoundError(f"weights {text}: expected a file, found none{at_hub}")
     data = path.read_bytes()
     try:
         arrays = _parse(data)
@@ -89,7 +99,7 @@ def read(source: str | os.PathLike[str]) -> WeightsFile:
 def _parse(data: bytes) -> dict[str, np.ndarray]:
     if not data:
         raise WeightsError("expected weights, got an empty file")
-    if data[:64].lstrip()[:1] == b"<":
+    if data[:64].lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         raise WeightsError("expected weights, got a web page: download the file itself")
     if data.startswith(b"version https://git-lfs"):
         raise WeightsError("expected weights, got a Git LFS pointer: run 'git lfs pull'")

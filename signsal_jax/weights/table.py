@@ -58,6 +58,12 @@ class Layout(NamedTuple):
       classifier: the source key whose first dimension is the number of classes.
       mean, std: per channel, what that source's networks expect inputs in [0, 1] to be
         normalized with; None where they take raw pixels.
+      crop: the side of the central square of a photo that it was evaluated on, as a share of the
+        photo's shorter side.
+      interpolation: how that square is scaled: "bilinear" or "bicubic".
+      marker: what the file's name or hub id must contain, where a source has another network with
+        the same keys and shapes; None where keys are enough.
+      has_head: whether there is a linear layer on top of the network, as in the paper.
     """
 
     architecture: str
@@ -66,6 +72,10 @@ class Layout(NamedTuple):
     classifier: str
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    crop: float = 1.0
+    interpolation: str = "bilinear"
+    marker: str | None = None
+    has_head: bool = False
 
     @property
     def required(self) -> dict[str, Rule]:
@@ -110,7 +120,7 @@ def batch_norm(source: str, path: str) -> Rules:
 
 
 def with_head(layout: Layout) -> Layout:
-    """The layout of `torch.nn.Sequential(network, Linear)`: the paper's layer on top."""
+    """The layout of `torch.nn.Sequential(network, Linear)`: the paper's, trained on raw pixels."""
 
     def moved(rule: Rule | Unneeded) -> Rule | Unneeded:
         source = f"0.{rule.source}"
@@ -120,4 +130,13 @@ def with_head(layout: Layout) -> Layout:
 
     rules = (*(moved(rule) for rule in layout.rules), *linear("1", "head"))
     source = f"{layout.source}, linear layer on top"
-    return layout._replace(source=source, rules=rules, classifier="1.weight")
+    return layout._replace(
+        source=source,
+        rules=rules,
+        classifier="1.weight",
+        mean=None,
+        std=None,
+        crop=1.0,
+        interpolation="bilinear",
+        has_head=True,
+    )

@@ -1,9 +1,13 @@
 """Torch's two file formats, read without torch."""
 
+import contextlib
 import io
+import math
 import pickle
+import reprlib
+import struct
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,11 +54,25 @@ with b'hello'
     return {name: _view(name, tensor, file) for name, tensor in tensors.items()}
 
 
-def _read_zip(data: bytes) -> _TorchFile:
+@contextlib.contextmanager
+def _damage_named() -> Iterator[None]:
+    """Turns what zipfile raises for damaged, encrypted and unknown archives into one error."""
     try:
+        yield
+    except (
+        zipfile.BadZipFile,
+        EOFError,
+        OverflowError,
+        RuntimeError,
+        ValueError,
+        struct.error,
+    ) as error:
+        raise WeightsError(f"truncated or damaged zip ({error})") from error
+
+
+def _read_zip(data: bytes) -> _TorchFile:
+    with _damage_named():
         archive = zipfile.ZipFile(io.BytesIO(data))
-    except zipfile.BadZipFile as error:
-        raise WeightsError(f"expected a torch file, got a truncated zip ({error})") from error
     names = archive.namelist()
     prefixes = [name.removesuffix("data.pkl") for name in names if name.endswith("/data.pkl")]
     if len(prefixes) != 1:
@@ -64,17 +82,17 @@ def _read_zip(data: bytes) -> _TorchFile:
         raise WeightsError("expected a torch file, got a compressed zip")
 
     def member(name: str) -> bytes:
-        try:
+        if prefixes[0] + name not in names:
+            raise WeightsError(f"damaged: {name} is not in the zip")
+        with _damage_named():
             return archive.read(prefixes[0] + name)
-        except KeyError as error:
-            raise WeightsError(f"damaged: {name} is not in the zip") from error
-        except (zipfile.BadZipFile, EOFError) as error:
-            raise WeightsError(f"truncated or damaged: {error}") from error
 
     content, _ = pickles.load(io.BytesIO(member("data.pkl")))
     # Files from before torch 2.1 do not say, and were written on little-endian machines.
     order = member("byteorder") if f"{prefixes[0]}byteorder" in names else b"little"
-    return _TorchFile(content, lambda key: member(f"data/{key}"), order.decode("latin-1"))
+    if order not in (b"little", b"big"):
+        raise WeightsError(f"damaged: expected the byte order little or big, got {order[:16]!r}")
+    return _TorchFile(content, lambda key: member(f"data/{key}"), order.decode())
 
 
 def _read_stream(data: bytes) -> _TorchFile:
@@ -86,20 +104,23 @@ def _read_stream(data: bytes) -> _TorchFile:
         raise WeightsError("expected a torch file, got another pickle")
     protocol, _ = pickles.load(file)
     if protocol != _STREAM_PROTOCOL:
-        raise WeightsError(f"expected torch's protocol {_STREAM_PROTOCOL}, got {protocol!r}")
-    system, _ = pickles.load(file)
+        raise WeightsError(
+            f"expected torch's protocol {_STREAM_PROTOCOL}, got {reprlib.repr(protocol)}"
+        )
+    pickles.load(file)  # what machine wrote it
     content, described = pickles.load(file)
     keys, _ = pickles.load(file)
-    if not isinstance(system, dict) or not isinstance(keys, list) or set(keys) != set(described):
+    named = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
+    if not named or set(keys) != described.keys():
         raise WeightsError("damaged: the stream's storages are not those of its tensors")
-    order = "little" if system.get("little_endian", True) else "big"
     storages = {}
+    # Torch writes streams little-endian on every machine.
     for key in keys:
-        count = int.from_bytes(file.read(8), order)
+        count = int.from_bytes(file.read(8), "little")
         if count != described[key].size:
             raise WeightsError(f"truncated or damaged: storage {key!r} has no valid size")
         storages[key] = file.read(count * described[key].dtype.itemsize)
-    return _TorchFile(content, storages.__getitem__, order)
+    return _TorchFile(content, storages.__getitem__, "little")
 
 
 def _state_dict(content: Any) -> dict[str, pickles.Tensor]:
@@ -114,7 +135,7 @@ def _state_dict(content: Any) -> dict[str, pickles.Tensor]:
         raise WeightsError(f"expected named tensors, got {_describe(content)}")
     other = {k: v for k, v in content.items() if not isinstance(v, pickles.Tensor)}
     if other:
-        listed = ", ".join(f"{key!r} ({_describe(value)})" for key, value in other.items())
+        listed = ", ".join(f"{reprlib.repr(k)} ({_describe(v)})" for k, v in other.items())
         raise WeightsError(f"expected named tensors only, got also {listed}")
     if not all(isinstance(key, str) for key in content):
         raise WeightsError("expected tensors named by strings")
@@ -137,6 +158,9 @@ def _view(name: str, tensor: pickles.Tensor, file: _TorchFile) -> np.ndarray:
     steps = sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
     if 0 not in shape and offset + steps >= storage.size:
         raise WeightsError(f"{name}: the tensor reaches beyond its storage")
+    if math.prod(shape) > storage.size:
+        # Numbers shown many times over: a small file must not become a large network.
+        raise WeightsError(f"{name}: the tensor of shape {shape} repeats a smaller storage")
     flat = np.frombuffer(data, dtype)[offset:]
     byte_strides = tuple(stride * dtype.itemsize for stride in strides)
     try:

@@ -41,8 +41,8 @@ def layouts(name: str, *, head: bool = False) -> tuple[Layout, ...]:
     return tuple(with_head(layout) for layout in known) if head else known
 
 
-def select_layout(name: str, keys: Collection[str], *, head: bool = False) -> Layout:
-    """The layout of an architecture that shares the most keys with a file.
+def select_layout(name: str, keys: Collection[str]) -> Layout:
+    """The layout of an architecture, with or without a head, that shares the most keys with a file.
 
     Raises:
       ValueError: an unknown name.
@@ -50,7 +50,8 @@ def select_layout(name: str, keys: Collection[str], *, head: bool = False) -> La
     >>> select_layout("resnet18", ["conv1.weight", "fc.bias"]).source
     'torchvision, timm'
     """
-    return max(layouts(name, head=head), key=lambda layout: len(layout.required.keys() & keys))
+    known = (*layouts(name), *layouts(name, head=True))
+    return max(known, key=lambda layout: len(layout.required.keys() & keys))
 
 
 def identify(keys: Collection[str]) -> Layout | None:

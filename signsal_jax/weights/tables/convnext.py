@@ -36,6 +36,8 @@ class _Names(NamedTuple):
     final_norm: str
     classifier: str
     scale_transform: Transform = IDENTITY
+    crop: float = 224 / 256
+    interpolation: str = "bicubic"
 
 
 _SOURCES = (
@@ -53,6 +55,8 @@ _SOURCES = (
         final_norm="classifier.0",
         classifier="classifier.2",
         scale_transform=CHANNELS_FIRST_SCALE,
+        crop=224 / 236,
+        interpolation="bilinear",
     ),
     _Names(
         source="timm",
@@ -107,5 +111,13 @@ def _layout(name: str, names: _Names) -> Layout:
             rules.append(Rule(scale, f"{path}.layer_scale", names.scale_transform))
     rules += layer_norm(names.final_norm, "norm")
     rules += linear(names.classifier, "classifier")
-    classifier = f"{names.classifier}.weight"
-    return Layout(name, names.source, tuple(rules), classifier, IMAGENET_MEAN, IMAGENET_STD)
+    return Layout(
+        name,
+        names.source,
+        tuple(rules),
+        f"{names.classifier}.weight",
+        IMAGENET_MEAN,
+        IMAGENET_STD,
+        names.crop,
+        names.interpolation,
+    )

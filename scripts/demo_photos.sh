@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Explains four photographs with EfficientNet-Lite0 trained on ImageNet, all 1000 classes:
-#   bash scripts/demo_photos.sh [further arguments of `signsal explain`]
+#   bash scripts/demo_photos.sh [further options of `signsal explain`]
 # Photos and weights come in packages of the extra `demo`; nothing else is downloaded.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,9 +1,11 @@
 """Records what independent PyTorch networks compute, for the tests to compare with.
 
     pip install -e '.[bench]' && python scripts/record_parity.py [NAME ...]
+    pip install torchvision timm && python scripts/record_parity.py layouts
 
 Both sides fill their weights and images from the same seed, so only results are stored. Ten
-minutes on 2 cores; writes tests/data/parity_*.npz.
+minutes on 2 cores; writes tests/data/parity_*.npz. The second command records what the libraries
+whose names the further conversion tables know compute: logits, in a minute.
 """
 
 import os
@@ -143,6 +145,39 @@ NETWORKS: dict[str, tuple[str, Callable[[int], Any]]] = {
 """By name in the zoo: whose names the independent network has, and how it is built for a size."""
 
 
+def _torchvision(name: str) -> Any:
+    import torchvision  # pyright: ignore[reportMissingImports]
+
+    return torchvision.models.get_model(name, num_classes=NUM_CLASSES)
+
+
+def _timm(name: str) -> Any:
+    import timm  # pyright: ignore[reportMissingImports]
+
+    return timm.create_model(name, num_classes=NUM_CLASSES)
+
+
+LAYOUTS: dict[tuple[str, str], Callable[[], Any]] = {
+    ("resnet18", "torchvision, timm"): lambda: _torchvision("resnet18"),
+    ("resnet50", "torchvision, timm"): lambda: _torchvision("resnet50"),
+    ("convnext_tiny", "torchvision"): lambda: _torchvision("convnext_tiny"),
+    ("convnext_tiny", "timm"): lambda: _timm("convnext_tiny"),
+    ("efficientnet_lite0", "timm"): lambda: _timm("tf_efficientnet_lite0"),
+}
+"""By name in the zoo and source: networks whose names another table knows."""
+
+
+def _fill(network: Any) -> None:
+    """Gives a network the seeded weights of its keys."""
+    import torch  # pyright: ignore[reportMissingImports]
+
+    state = network.state_dict()
+    counters = {key: value for key, value in state.items() if "num_batches" in key}
+    arrays = seeded_arrays({k: tuple(v.shape) for k, v in state.items() if k not in counters})
+    weights = {key: torch.from_numpy(array) for key, array in arrays.items()}
+    network.load_state_dict(weights | counters)
+
+
 def _logits_and_jacobian(network: Any, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Logits `[1, k]` and the Jacobian `[k, h, w, c]`, in the dtype of the image."""
     import torch  # pyright: ignore[reportMissingImports]
@@ -184,17 +219,11 @@ def record(name: str) -> dict[str, np.ndarray]:
 
     Logits and a summary of the input Jacobian; `rounding` is relative to the largest gradient.
     """
-    import torch  # pyright: ignore[reportMissingImports]
-
     source, build = NETWORKS[name]
     recorded: dict[str, np.ndarray] = {"source": np.array(source)}
     for size in sizes_of(name):
         network = build(size).eval()
-        state = network.state_dict()
-        counters = {key: value for key, value in state.items() if "num_batches" in key}
-        arrays = seeded_arrays({k: tuple(v.shape) for k, v in state.items() if k not in counters})
-        weights = {key: torch.from_numpy(array) for key, array in arrays.items()}
-        network.load_state_dict(weights | counters)
+        _fill(network)
         seed = steadiest_seed(network, size)
         image = seeded_image(size, seed)
         _, rounded = _logits_and_jacobian(network, image)
@@ -208,13 +237,24 @@ def record(name: str) -> dict[str, np.ndarray]:
     return recorded
 
 
+def record_layouts() -> dict[str, np.ndarray]:
+    """The logits of every network of `LAYOUTS`, in float64, under "name/source"."""
+    recorded = {}
+    for (name, source), build in LAYOUTS.items():
+        network = build().eval()
+        _fill(network)
+        image = seeded_image(sizes_of(name)[1], SEED).astype(np.float64)
+        recorded[f"{name}/{source}"], _ = _logits_and_jacobian(network, image)
+    return recorded
+
+
 def main() -> None:
     for name in sys.argv[1:] or NETWORKS:
         print(name)
         path = DATA / f"parity_{name}.npz"
         temporary = path.with_suffix(".part")
         with temporary.open("wb") as file:
-            recorded: dict[str, Any] = record(name)
+            recorded: dict[str, Any] = record_layouts() if name == "layouts" else record(name)
             np.savez_compressed(file, **recorded)
         os.replace(temporary, path)
         print(f"{path}: {path.stat().st_size} bytes")

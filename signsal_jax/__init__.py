@@ -23,8 +23,6 @@ from signsal_jax.maps import (
     Saliency as Saliency,
     kept_gradient as kept_gradient,
     maps_from_extrema as maps_from_extrema,
-    normalize_maps as normalize_maps,
-    reduce_channels as reduce_channels,
     runner_up as runner_up,
 )
 from signsal_jax.metrics import (
@@ -39,6 +37,7 @@ from signsal_jax.perturbation import (
     delete as delete,
     deletion_masks as deletion_masks,
 )
+from signsal_jax.scaling import normalize_maps as normalize_maps, reduce_channels as reduce_channels
 
 if TYPE_CHECKING:
     from signsal_jax import models as models

@@ -25,7 +25,8 @@ def check_image_batch(images: Any) -> None:
             f"images: expected floating point in [0, 1], got {dtype}: "
             "convert with images.astype('float32') / 255"
         )
-    if shape[1] in _CHANNEL_COUNTS and shape[3] not in _CHANNEL_COUNTS:
+    # Images of so few columns, too, are small ones of many channels.
+    if shape[1] in _CHANNEL_COUNTS and not {*shape[2:]} & {*_CHANNEL_COUNTS}:
         raise ValueError(
             "images: expected channels last [batch, height, width, channels], got shape "
             f"{shape}, which looks like NCHW: transpose with images.transpose(0, 2, 3, 1)"
@@ -56,6 +57,13 @@ def check_member(name: str, value: Any, valid: Sequence[str]) -> None:
         raise ValueError(f"{name}: expected one of {', '.join(valid)}; got {value!r}")
 
 
+def check_boolean(name: str, values: Any) -> None:
+    """Raises unless `values` are booleans: numbers would count for more or less than one."""
+    dtype = getattr(values, "dtype", None) or np.asarray(values).dtype
+    if not jnp.issubdtype(dtype, jnp.bool_):
+        raise TypeError(f"{name}: expected booleans, got {dtype}")
+
+
 def check_methods(methods: Any, valid: Sequence[str]) -> tuple[str, ...]:
     """The methods as a tuple; raises on a bare string, an empty or a repeated or unknown name."""
     if isinstance(methods, str):
@@ -70,14 +78,15 @@ def check_methods(methods: Any, valid: Sequence[str]) -> tuple[str, ...]:
     return methods
 
 
-def check_class_chunk(class_chunk: Any) -> None:
-    """Raises unless `class_chunk` is None or a positive integer."""
-    if class_chunk is None:
+def check_class_chunk(class_chunk: Any, *, auto: bool = False) -> None:
+    """Raises unless `class_chunk` is None, a positive integer or, where that is taken, "auto"."""
+    if class_chunk is None or (auto and isinstance(class_chunk, str) and class_chunk == "auto"):
         return
+    expected = f"class_chunk: expected None{', auto' if auto else ''} or a positive integer"
     if isinstance(class_chunk, bool) or not isinstance(class_chunk, int | np.integer):
-        raise TypeError(f"class_chunk: expected None or a positive integer, got {class_chunk!r}")
+        raise TypeError(f"{expected}, got {class_chunk!r}")
     if class_chunk < 1:
-        raise ValueError(f"class_chunk: expected None or a positive integer, got {class_chunk}")
+        raise ValueError(f"{expected}, got {class_chunk}")
 
 
 def check_indices(name: str, indices: Any, num_classes: int) -> Array | np.ndarray:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import jax
 import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +9,7 @@ from jax import Array
 from jaxtyping import Int
 
 from signsal_jax import _checks
+from signsal_jax._tracing import trace
 from signsal_jax._types import ApplyFn, Images, Variables
 
 # What the gradients on their way back may take with class_chunk="auto". A pullback holds about two
@@ -26,12 +26,11 @@ def resolve_chunk(
     Raises:
       TypeError, ValueError: not None, "auto" or a positive integer.
     """
+    _checks.check_class_chunk(class_chunk, auto=True)
     if isinstance(class_chunk, str):
-        _checks.check_member("class_chunk", class_chunk, ("auto",))
         _checks.check_image_batch(images)
-        program = jax.make_jaxpr(apply_fn)(variables, images)
+        program, _, _ = trace(apply_fn, variables, images)
         return max(1, AUTO_BYTES // (_ARRAYS_HELD * _largest_array(program.jaxpr)))
-    _checks.check_class_chunk(class_chunk)
     return class_chunk
 
 

@@ -1,10 +1,17 @@
-"""The precision of float32 products while a network is traced."""
+"""How precisely things are computed: products of float32, and arithmetic in narrower types."""
 
 import contextlib
 
 import jax
+import jax.numpy as jnp
 
 
 def matmul_precision(name: str | None) -> contextlib.AbstractContextManager[None]:
     """`jax.default_matmul_precision`, where None keeps the setting around (JAX would unset it)."""
     return contextlib.nullcontext() if name is None else jax.default_matmul_precision(name)
+
+
+def at_least_float32(dtype: jax.typing.DTypeLike) -> jnp.dtype:
+    """The type itself if it is float32 or wider, else (narrower, integer, boolean) float32."""
+    wide = jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits >= 32
+    return jnp.dtype(dtype if wide else jnp.float32)

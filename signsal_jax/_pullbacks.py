@@ -83,7 +83,7 @@ def same_class_gradients(
     pullback: Pullback, classes: Int[Array, " m"], logits: Logits
 ) -> Float[Array, "m b h w c"]:
     """`class_gradients` of the same classes in every image."""
-    rows = jnp.broadcast_to(classes[:, None], (len(classes), len(logits)))
+    rows = jnp.broadcast_to(classes[:, None], (len(classes), logits.shape[0]))
     return class_gradients(pullback, rows, logits)
 
 

@@ -27,7 +27,8 @@ class ApplyFn(Protocol):
 
     Images are float `[b, h, w, c]` in [0, 1], logits float `[b, k]`. Preprocessing
     belongs inside, so that gradients and black (0) and white (1) live in pixel space.
-    Each image's logits depend on that image alone (batch norm in inference mode).
+    Each image's logits depend on that image alone (batch norm in inference mode), and any
+    number of images is taken: deletion classifies several copies of a batch at once.
     """
 
     def __call__(self, variables: Any, images: Any, /) -> Array: ...

@@ -12,6 +12,7 @@ from jax import Array
 from jax.extend.core import primitives
 
 from signsal_jax import nn
+from signsal_jax._tracing import trace
 from signsal_jax._types import ApplyFn
 
 Operation = Callable[..., Any]
@@ -31,8 +32,8 @@ def accelerate(apply_fn: ApplyFn) -> ApplyFn:
       apply_fn: `apply_fn(variables, images) -> logits`, see `signsal_jax.ApplyFn`.
 
     Returns:
-      A classifier with the same signature, values and derivatives, up to rounding. Jit what
-      calls it: outside of jit it is traced at every call.
+      A classifier with the same values and derivatives, up to rounding; keyword arguments
+      (`train=False`) are handed on. Jit what calls it: outside of jit it is traced at every call.
 
     Raises:
       TypeError: not callable.
@@ -48,9 +49,10 @@ def accelerate(apply_fn: ApplyFn) -> ApplyFn:
         raise TypeError(f"apply_fn: expected a function, got {type(apply_fn).__name__}")
 
     @functools.wraps(apply_fn)
-    def accelerated(variables: Any, images: Any, /) -> Array:
-        program, shapes = jax.make_jaxpr(apply_fn, return_shape=True)(variables, images)
-        outputs = _evaluate(program.jaxpr, program.consts, *jax.tree.leaves((variables, images)))
+    def accelerated(variables: Any, images: Any, **settings: Any) -> Array:
+        function = functools.partial(apply_fn, **settings)
+        program, shapes, arrays = trace(function, variables, images)
+        outputs = _evaluate(program.jaxpr, program.consts, *arrays)
         return jax.tree.unflatten(jax.tree.structure(shapes), outputs)
 
     return accelerated

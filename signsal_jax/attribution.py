@@ -8,14 +8,8 @@ import jax.numpy as jnp
 from signsal_jax import _checks
 from signsal_jax._types import ApplyFn, Images, Variables
 from signsal_jax.jacobian import class_extrema, target_gradient
-from signsal_jax.maps import (
-    CHANNELS,
-    COMPARATIVE_METHODS,
-    METHODS,
-    TIES,
-    Saliency,
-    maps_from_extrema,
-)
+from signsal_jax.maps import COMPARATIVE_METHODS, METHODS, TIES, Saliency, maps_from_extrema
+from signsal_jax.scaling import CHANNELS
 
 
 def saliency_maps(
@@ -34,10 +28,10 @@ def saliency_maps(
 ) -> Saliency:
     """Vanilla, positive, negative, active and inactive saliency maps from one forward pass.
 
-    Pure: wrap it in `jax.jit` for speed, or use it inside your own jit, vmap, grad or
-    shard_map. One pullback when neither active nor inactive is asked for, else one a class.
-    Inside jit nothing raises: an image with a NaN pixel, logit or gradient, or with a target
-    that is no class, is flagged in `valid` and its maps are NaN.
+    Pure: wrap it in `jax.jit` (outside, every call compiles anew), or use it inside your own
+    jit, vmap, grad or shard_map. One pullback when neither active nor inactive is asked for, else
+    one a class. Inside jit nothing raises: an image with a NaN pixel, logit or gradient, or with a
+    target that is no class, is flagged in `valid` and its maps are NaN.
 
     Args:
       apply_fn: `apply_fn(variables, images) -> logits`, see `signsal_jax.ApplyFn`.
@@ -77,6 +71,7 @@ def saliency_maps(
     methods = _checks.check_methods(methods, METHODS)
     _checks.check_member("channel", channel, CHANNELS)
     _checks.check_member("ties", ties, TIES)
+    _checks.check_class_chunk(class_chunk, auto=True)
     settings = {"target": target, "output": output, "precision": precision}
     if set(methods) & set(COMPARATIVE_METHODS):
         extrema = class_extrema(apply_fn, variables, images, class_chunk=class_chunk, **settings)

@@ -1,5 +1,6 @@
 """The black and white deletion benchmark: rank pixels by a map, delete them, classify again."""
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ from jaxtyping import Bool, Float
 
 from signsal_jax import _checks
 from signsal_jax._deletion_loop import agreements
-from signsal_jax._precision import matmul_precision
+from signsal_jax._precision import at_least_float32, matmul_precision
 from signsal_jax._types import AnyArray, ApplyFn, Images, Variables
 from signsal_jax.perturbation import (
     FILLS,
@@ -102,6 +103,21 @@ def deletion_curve(
     return curves["fill", "map"]
 
 
+def _check_curves(curves: Any, fills: Any, maps: Any) -> None:
+    """Raises unless every curve is a pair of names that `fills` and `maps` know."""
+    for argument, values in (("fills", fills), ("maps", maps)):
+        if not isinstance(values, Mapping):
+            raise TypeError(
+                f"{argument}: expected a mapping by name, such as saliency.maps, got "
+                f"{type(values).__name__}"
+            )
+    for curve in curves:
+        if isinstance(curve, str) or len(curve) != 2:
+            raise ValueError(f"curves: expected pairs (fill, map), got {curve!r}")
+        _checks.check_member("curves (fill)", curve[0], tuple(fills))
+        _checks.check_member("curves (map, of `maps`)", curve[1], tuple(maps))
+
+
 def evaluate_deletion(
     apply_fn: ApplyFn,
     variables: Variables,
@@ -130,7 +146,7 @@ def evaluate_deletion(
       precision: of float32 products, see `signed_jacobian`.
 
     Returns:
-      A `DeletionCurve` for each pair in `curves`.
+      A `DeletionCurve` for each pair in `curves`, in their order.
 
     Raises:
       TypeError, ValueError: as `deletion_curve`; a pair naming an unknown fill or map.
@@ -149,15 +165,14 @@ def evaluate_deletion(
     """
     _checks.check_image_batch(images)
     images = jnp.asarray(images)
-    for fill, name in curves:
-        _checks.check_member("curves (fill)", fill, tuple(fills))
-        _checks.check_member("curves (map)", name, tuple(maps))
+    _check_curves(curves, fills, maps)
+    maps = {name: jnp.asarray(maps[name]) for _, name in curves}
     masks = {}
     for name in dict.fromkeys(name for _, name in curves):
-        if jnp.shape(maps[name]) != images.shape[:3]:
+        if maps[name].shape != images.shape[:3]:
             raise ValueError(
                 f"maps[{name!r}]: expected the images' shape {images.shape[:3]} (reduce the "
-                f"channels first), got {jnp.shape(maps[name])}"
+                f"channels first), got {maps[name].shape}"
             )
         masks[name] = deletion_masks(maps[name], fractions=fractions, rule=rule)
     with matmul_precision(precision):
@@ -183,10 +198,10 @@ def evaluate_deletion(
             )
         agreement = agreement.at[positive].set(deleting)
         valid &= numbers.all(0)
-    results = {}
+    results = OrderedDict()  # jit sorts the keys of plain dicts
     for index, (fill, name) in enumerate(curves):
         whole = ~jnp.isnan(maps[name]).any((1, 2))
         # Not in the images' own precision: bfloat16 cannot count past 256.
-        deleted = masks[name].mean((2, 3), dtype=jnp.promote_types(images.dtype, jnp.float32)).T
+        deleted = masks[name].mean((2, 3), dtype=at_least_float32(images.dtype)).T
         results[fill, name] = DeletionCurve(agreement[:, index].T, deleted, valid[index] & whole)
     return results

@@ -110,6 +110,8 @@ def resolve_target(logits: Logits, target: Any) -> Int[Array, " b"]:
     if isinstance(target, str):
         _checks.check_member("target", target, ("predicted",))
         return jnp.argmax(logits, axis=1).astype(jnp.int32)
+    if target is None:
+        raise TypeError("target: expected 'predicted', an index or one an image, got None")
     target = _checks.check_indices("target", target, num_classes)
     if target.shape not in ((), (batch,)):
         raise ValueError(

@@ -1,22 +1,20 @@
-"""Gradients in, saliency maps out: what each signed method keeps, channel reduction, scaling."""
+"""Gradients in, saliency maps out: what each signed method keeps, and who competes."""
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from signsal_jax import _checks
 from signsal_jax._types import ClassExtrema, Gradients, Logits
+from signsal_jax.scaling import Map, normalize_maps, reduce_channels
 
 METHODS = ("vanilla", "positive", "negative", "active", "inactive")
 COMPARATIVE_METHODS = ("active", "inactive")
-CHANNELS = ("max", "sum", "l2", "none")
 TIES = ("strict", "non-strict")
-
-Map = Float[Array, "b h w"] | Float[Array, "b h w c"]
 
 
 class Saliency(NamedTuple):
@@ -25,16 +23,17 @@ class Saliency(NamedTuple):
     Attributes:
       logits: `[b, k]`, always the raw logits, whatever output was differentiated.
       target: the class explained, `[b]`.
-      maps: per method `[b, h, w]`, or `[b, h, w, c]` with `channel="none"`.
+      maps: per method, in the order asked for, `[b, h, w]`, or `[b, h, w, c]` with
+        `channel="none"`.
       empty: per method `[b]`: the map is constant (usually all zeros: nothing was kept).
       valid: `[b]`: the target is a class, no logit is NaN, and pixels and gradients are finite.
         The maps of an image that is not valid are NaN throughout, so that no average takes them
         for zeros.
       margin: for active and inactive, `[b, h, w]`: how far the target's gradient lies above
         (active) or below (inactive) the runner-up's, in the channel where that is most;
-        positive exactly where a channel is strictly active (inactive).
+        positive exactly where a channel is strictly active (inactive). NaN where not valid.
       runner_up: for active and inactive, `[b, h, w]`: the class closest to the target in that
-        channel.
+        channel; -1 where not valid.
     """
 
     logits: Logits
@@ -94,69 +93,6 @@ def kept_gradient(
     )
     kept = above(gradient, rival) if method == "active" else below(gradient, rival)
     return jnp.where(kept, gradient, 0)
-
-
-def reduce_channels(kept: Gradients, channel: str = "max") -> Map:
-    """One value a pixel: the largest, the sum or the l2 norm of the channels' absolute values.
-
-    Args:
-      kept: signed gradients `[b, h, w, c]`.
-      channel: "max" (the paper's), "sum", "l2", or "none" to return `kept` as it is, signed.
-
-    Returns:
-      `[b, h, w]`, at least 0; with "none" `[b, h, w, c]`.
-
-    Raises:
-      ValueError: an unknown channel reduction.
-
-    >>> import jax.numpy as jnp, signsal_jax
-    >>> kept = jnp.asarray([3.0, -4.0]).reshape(1, 1, 1, 2)
-    >>> [float(signsal_jax.reduce_channels(kept, name)[0, 0, 0]) for name in ("max", "sum", "l2")]
-    [4.0, 7.0, 5.0]
-    """
-    _checks.check_member("channel", channel, CHANNELS)
-    if channel == "none":
-        return kept
-    if channel == "max":
-        return jnp.abs(kept).max(-1)
-    if channel == "sum":
-        return jnp.abs(kept).sum(-1)
-    # The norm is taken of multiples of the largest channel, since squares of gradients underflow
-    # early; it does not depend on that unit, nor does its derivative. The root of zero has an
-    # infinite derivative: keep it away from the empty pixels, so that a map inside a loss has
-    # the gradient 0 there and not NaN.
-    unit = jax.lax.stop_gradient(jnp.abs(kept).max(-1))
-    nothing = unit == 0
-    unit = jnp.where(nothing, 1, unit)
-    squares = jnp.square(kept / unit[..., None]).sum(-1)
-    return jnp.where(nothing, 0, unit * jnp.sqrt(jnp.where(nothing, 1, squares)))
-
-
-def normalize_maps(maps: Map) -> tuple[Map, Bool[Array, " b"]]:
-    """Scales every image's map to [0, 1]; a constant map becomes zeros and is flagged.
-
-    Args:
-      maps: `[b, h, w]`, scaled by (m - min) / (max - min); or signed `[b, h, w, c]`, divided by
-        the largest absolute value, which keeps zero and the signs where they are ([-1, 1]).
-
-    Returns:
-      The scaled maps and `empty` `[b]`, true where the map was constant.
-
-    Reference: arXiv 2309.12913 (the authors' code gives NaN for a constant map).
-
-    >>> import jax.numpy as jnp, signsal_jax
-    >>> maps, empty = signsal_jax.normalize_maps(jnp.asarray([[[2.0, 4.0]], [[3.0, 3.0]]]))
-    >>> maps.tolist(), empty.tolist()
-    ([[[0.0, 1.0]], [[0.0, 0.0]]], [False, True])
-    """
-    axes = tuple(range(1, maps.ndim))
-    low, high = maps.min(axes, keepdims=True), maps.max(axes, keepdims=True)
-    # Not low == high: of denormal numbers the difference can be zero where they are not equal.
-    constant = high - low == 0
-    if maps.ndim == 4:
-        low, high = jnp.zeros_like(low), jnp.abs(maps).max(axes, keepdims=True)
-    scaled = (maps - low) / jnp.where(constant, 1, high - low)
-    return jnp.where(constant, 0, scaled), constant.reshape(-1)
 
 
 def runner_up(
@@ -249,7 +185,8 @@ def maps_from_extrema(
     valid = finite.all((1, 2, 3)) & ~jnp.isnan(logits).any(1)
     valid &= (target >= 0) & (target < logits.shape[1])
 
-    maps, empty = {}, {}
+    # Ordered, because jit sorts the keys of plain dicts.
+    maps, empty = OrderedDict(), OrderedDict()
     for method in methods:
         kept = kept_gradient(method, gradient, extrema.highest, extrema.lowest, ties=ties)
         raw = reduce_channels(kept, channel)
@@ -257,12 +194,17 @@ def maps_from_extrema(
         image_valid = valid.reshape(-1, *[1] * (raw.ndim - 1))
         maps[method] = jnp.where(image_valid, scaled if normalize else raw, jnp.nan)
         empty[method] = constant & valid
+    known = valid[:, None, None]
     return Saliency(
         logits=logits,
         target=target,
         maps=maps,
         empty=empty,
         valid=valid,
-        margin={method: margin for method, (margin, _) in ranked.items()},
-        runner_up={method: rival for method, (_, rival) in ranked.items()},
+        margin=OrderedDict(
+            (method, jnp.where(known, margin, jnp.nan)) for method, (margin, _) in ranked.items()
+        ),
+        runner_up=OrderedDict(
+            (method, jnp.where(known, rival, -1)) for method, (_, rival) in ranked.items()
+        ),
     )

@@ -1,5 +1,6 @@
 """From per-image agreements to reported figures: fidelity, AUC, bootstrap intervals."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from jax import Array
 from jaxtyping import Bool, Float
 
 from signsal_jax import _checks
+from signsal_jax._precision import at_least_float32
 from signsal_jax._types import AnyArray
 
 
@@ -34,7 +36,7 @@ def fidelity(
       `[*f]`, in [0, 1]; NaN when no image counts.
 
     Raises:
-      ValueError: a mask whose shape is not `[b]`.
+      TypeError, ValueError: a mask that is not boolean, or whose shape is not `[b]`.
 
     Reference: arXiv 2309.12913, there also called allegiance.
 
@@ -44,6 +46,7 @@ def fidelity(
     """
     agreement = jnp.asarray(agreement)
     mask = jnp.ones(agreement.shape[:1], bool) if mask is None else jnp.asarray(mask)
+    _checks.check_boolean("mask", mask)
     if mask.shape != agreement.shape[:1]:
         raise ValueError(f"mask: expected shape {agreement.shape[:1]}, got {mask.shape}")
     mask = mask.reshape(-1, *[1] * (agreement.ndim - 1))
@@ -72,7 +75,7 @@ def auc(curve: Any, fractions: Sequence[float] | np.ndarray) -> Float[Array, "..
     0.575
     """
     curve, fractions = jnp.asarray(curve), _checks.check_fractions(fractions)
-    curve = curve.astype(jnp.result_type(curve.dtype, jnp.float32))
+    curve = curve.astype(at_least_float32(curve.dtype))
     if len(fractions) < 2 or (np.diff(fractions) <= 0).any():
         raise ValueError(f"fractions: expected at least two, increasing; got {fractions}")
     if curve.shape[-1] != len(fractions):
@@ -83,6 +86,17 @@ def auc(curve: Any, fractions: Sequence[float] | np.ndarray) -> Float[Array, "..
     steps = np.diff(fractions)
     weights = (np.append(steps, 0) + np.append(0, steps)) / 2
     return curve @ jnp.asarray(weights, curve.dtype)
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _resampled_means(key: Array, values: Array, num_resamples: int) -> Array:
+    """The means of resamples of all rows; jitted, because it is called with figures, not in jit."""
+    count = len(values)
+
+    def resampled_mean(key: Array) -> Array:
+        return values[jax.random.randint(key, (count,), 0, count)].mean(0)
+
+    return jax.lax.map(resampled_mean, jax.random.split(key, num_resamples))
 
 
 def bootstrap_interval(
@@ -117,19 +131,14 @@ def bootstrap_interval(
     [0.25, 0.25, 0.25]
     """
     values = jnp.asarray(values)
-    values = values.astype(jnp.result_type(values.dtype, jnp.float32))
+    values = values.astype(at_least_float32(values.dtype))
     if values.ndim == 0 or len(values) == 0:
         raise ValueError(f"values: expected shape [n, ...] with n >= 1, got {values.shape}")
     if not 0 < confidence < 1:
         raise ValueError(f"confidence: expected a number in (0, 1), got {confidence}")
     if num_resamples < 1:
         raise ValueError(f"num_resamples: expected at least 1, got {num_resamples}")
-    count = len(values)
-
-    def resampled_mean(key: Array) -> Array:
-        return values[jax.random.randint(key, (count,), 0, count)].mean(0)
-
-    means = jax.lax.map(resampled_mean, jax.random.split(key, num_resamples))
+    means = _resampled_means(key, values, num_resamples)
     tail = (1 - confidence) / 2
     low, high = jnp.quantile(means, jnp.asarray([tail, 1 - tail], means.dtype), axis=0)
     return Interval(values.mean(0), low, high)
@@ -163,10 +172,12 @@ def paired_difference(
     >>> float(signsal_jax.paired_difference(jax.random.key(0), first, second).mean)
     -0.5
     """
-    first, second = jnp.asarray(first), jnp.asarray(second)
+    first, second = (
+        values.astype(at_least_float32(values.dtype))
+        for values in map(jnp.asarray, (first, second))
+    )
     if first.shape != second.shape:
         raise ValueError(f"second: expected the shape of first, {first.shape}, got {second.shape}")
-    # Agreements are booleans, which do not subtract.
-    dtype = jnp.result_type(first.dtype, second.dtype, jnp.float32)
-    difference = first.astype(dtype) - second.astype(dtype)
-    return bootstrap_interval(key, difference, confidence=confidence, num_resamples=num_resamples)
+    return bootstrap_interval(
+        key, first - second, confidence=confidence, num_resamples=num_resamples
+    )

@@ -73,7 +73,7 @@ def deletion_masks(
     if maps.ndim != 3:
         raise ValueError(f"maps: expected rank 3 [batch, height, width], got shape {maps.shape}")
     _checks.check_member("rule", rule, RULES)
-    flat = maps.reshape(len(maps), -1)
+    flat = maps.reshape(maps.shape[0], -1)
     size = flat.shape[1]
     counts = deleted_counts(fractions, size)
     if rule == "paper":
@@ -103,8 +103,8 @@ def delete(images: Images, mask: Bool[AnyArray, "b h w"], fill: Any = "black") -
       `[b, h, w, c]`.
 
     Raises:
-      TypeError, ValueError: images of the wrong rank or type, a mask of another size than the
-        images, an unknown fill name or a fill of another shape.
+      TypeError, ValueError: images of the wrong rank or type, a mask that is not boolean or of
+        another size than the images, an unknown fill name or a fill of another shape.
 
     >>> import jax.numpy as jnp, signsal_jax
     >>> mask = jnp.asarray([[[True, False]]])
@@ -116,5 +116,6 @@ def delete(images: Images, mask: Bool[AnyArray, "b h w"], fill: Any = "black") -
         raise ValueError(
             f"mask: expected the images' shape {images.shape[:3]}, got {jnp.shape(mask)}"
         )
+    _checks.check_boolean("mask", mask)
     images = jnp.asarray(images)
     return jnp.where(jnp.asarray(mask)[..., None], fill_values(fill, images), images)

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from orbax.checkpoint import multihost
 from tqdm import tqdm
 
-from signsal_jax import data, sharding
+from signsal_jax import _checks, data, sharding
 from signsal_jax.models import Model
 from signsal_jax.store import Store
 from signsal_jax.study import StudyConfig, array_specs, chunk_sums, run_chunks, study_step
@@ -97,6 +97,9 @@ def run_study(
     """
     for split in splits:
         _check_fit(model, split)
+    if isinstance(config.target, int):
+        # Before the folder is claimed for this configuration.
+        _checks.check_indices("target", config.target, len(model.class_names))
     images = _Joined(splits, config.images)
     specs = array_specs(config, splits[0].image_shape, len(model.class_names))
     store = Store.create(out, manifest(config, model, splits, len(images), specs))

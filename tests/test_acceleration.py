@@ -7,6 +7,7 @@ import pytest
 from flax import nnx
 
 import signsal_jax
+from tests import toys
 
 
 class UsersNetwork(nnx.Module):
@@ -121,3 +122,30 @@ def test_precision_around_an_operation_is_kept():
 def test_only_functions():
     with pytest.raises(TypeError):
         signsal_jax.accelerate(3)
+
+
+def test_keyword_arguments_are_handed_on():
+    def apply_fn(variables, images, *, scale):
+        return scale * toys.mlp(variables, images)
+
+    variables, images = toys.mlp_variables(0, 3, 12), toys.random_images(1, (2, 2, 2, 3))
+    fast = signsal_jax.accelerate(apply_fn)
+    expected = apply_fn(variables, images, scale=2.0)
+    np.testing.assert_allclose(fast(variables, images, scale=2.0), expected, rtol=1e-6)
+    with pytest.raises(TypeError, match="scale"):
+        fast(variables, images)
+
+
+def test_variables_that_are_no_arrays():
+    def apply_fn(variables, images):
+        logits = variables["activation"](toys.mlp(variables["weights"], images))
+        return logits[:, : variables["classes"]]
+
+    variables = {"weights": toys.mlp_variables(0, 5, 12), "activation": jnp.tanh, "classes": 3}
+    images = toys.random_images(1, (2, 2, 2, 3))
+    fast = signsal_jax.accelerate(apply_fn)
+    for chunk in (None, "auto"):
+        found = signsal_jax.saliency_maps(fast, variables, images, class_chunk=chunk)
+        expected = signsal_jax.saliency_maps(apply_fn, variables, images)
+        toys.assert_close(found.logits, expected.logits)
+        toys.assert_close(found.maps["active"], expected.maps["active"])

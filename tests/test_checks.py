@@ -102,7 +102,7 @@ def test_one_class_has_no_other(function):
         ([[0], [1]], ValueError, r"expected 'predicted', an index or shape \[2\], got \(2, 1\)"),
         (1.0, TypeError, "expected integer class indices, got float64"),
         (True, TypeError, "expected integer class indices, got bool"),
-        (None, TypeError, "expected integer class indices, got object"),
+        (None, TypeError, "expected 'predicted', an index or one an image, got None"),
         ("label", ValueError, "expected one of predicted; got 'label'"),
     ],
 )
@@ -135,15 +135,26 @@ def test_classes(classes, error, message):
         signsal_jax.signed_jacobian(toys.mlp, VARIABLES, IMAGES, classes=classes)
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
 @pytest.mark.parametrize(
-    ("chunk", "error"), [(0, ValueError), (-1, ValueError), (2.0, TypeError), (True, TypeError)]
+    ("function", "settings"),
+    [*((function, {}) for function in FUNCTIONS), (FUNCTIONS[2], {"methods": ["vanilla"]})],
 )
-def test_class_chunk(function, chunk, error):
+@pytest.mark.parametrize(
+    ("chunk", "error"),
+    [(0, ValueError), (-1, ValueError), (2.0, TypeError), (True, TypeError), ("a", TypeError)],
+)
+def test_class_chunk(function, settings, chunk, error):
     with pytest.raises(
-        error, match=f"class_chunk: expected None or a positive integer, got {chunk}"
+        error, match=f"class_chunk: expected None, auto or a positive integer, got {chunk!r}"
     ):
-        function(toys.mlp, VARIABLES, IMAGES, class_chunk=chunk)
+        function(toys.mlp, VARIABLES, IMAGES, class_chunk=chunk, **settings)
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 4, 8), (2, 1, 1, 50), (2, 3, 2, 7)])
+def test_few_pixels_of_many_channels_are_no_channels_first_images(shape):
+    variables = toys.mlp_variables(0, 4, int(np.prod(shape[1:])))
+    _, jacobian = signsal_jax.signed_jacobian(toys.mlp, variables, np.ones(shape, np.float32))
+    assert jacobian.shape == (2, 4, *shape[1:])
 
 
 @pytest.mark.parametrize(

@@ -315,7 +315,7 @@ class TestErrors:
     def test_unknown_curve(self):
         for pair, message in (
             (("gray", "vanilla"), r"curves \(fill\): expected one of black, white; got 'gray'"),
-            (("black", "lime"), r"curves \(map\): expected one of vanilla; got 'lime'"),
+            (("black", "lime"), r"curves \(map, of `maps`\): expected one of vanilla; got 'lime'"),
         ):
             with pytest.raises(ValueError, match=message):
                 signsal_jax.evaluate_deletion(
@@ -327,3 +327,13 @@ class TestErrors:
             signsal_jax.deletion_masks(self.maps[0])
         with pytest.raises(ValueError, match=r"mask: expected the images' shape \(2, 5, 7\), got"):
             signsal_jax.delete(self.images, np.ones((5, 7), bool))
+        with pytest.raises(TypeError, match="mask: expected booleans, got float32"):
+            signsal_jax.delete(self.images, self.maps)
+
+    def test_maps_and_curves_that_are_none(self):
+        evaluate = functools.partial(signsal_jax.evaluate_deletion, toys.mlp, {}, self.images)
+        with pytest.raises(TypeError, match=r"maps: expected a mapping by name.*, got ndarray"):
+            evaluate(self.maps)
+        for curves in (("black", "vanilla"), [("black",)]):
+            with pytest.raises(ValueError, match=r"curves: expected pairs \(fill, map\), got"):
+                evaluate({"vanilla": self.maps}, curves=curves)

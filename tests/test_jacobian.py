@@ -431,7 +431,7 @@ def test_automatic_chunk_bounds_memory(monkeypatch):
 
 
 def test_an_unknown_chunk_name():
-    with pytest.raises(ValueError, match="class_chunk: expected"):
+    with pytest.raises(TypeError, match="class_chunk: expected None, auto or a positive"):
         signsal_jax.signed_jacobian(toys.mlp, *setup_mlp(3), class_chunk="largest")
 
 

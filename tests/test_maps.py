@@ -229,3 +229,48 @@ class TestErrors:
         with pytest.raises(ValueError, match=r"lowest: expected .* for inactive, got None"):
             signsal_jax.kept_gradient("inactive", alone.gradient, highest=alone.gradient)
         assert signsal_jax.maps_from_extrema(alone, methods=["vanilla"]).valid.all()
+
+
+def test_small_float16_gradients_are_scaled():
+    # One over their range is more than float16 can hold.
+    maps = jnp.asarray([[[0.0, 1e-6, 2e-6, 3e-6]]], jnp.float16)
+    scaled, empty = signsal_jax.normalize_maps(maps)
+    assert scaled.dtype == jnp.float16
+    expected = np.asarray(maps, np.float64) / float(maps.max())
+    np.testing.assert_allclose(scaled, expected, atol=1e-3)
+    assert not empty.any()
+
+
+@pytest.mark.usefixtures("no_typecheck")
+def test_maps_of_another_rank():
+    with pytest.raises(ValueError, match=r"maps: expected .* got shape \(2, 2\): add a batch axis"):
+        signsal_jax.normalize_maps(jnp.asarray([[1.0, 2.0], [3.0, 7.0]]))
+    with pytest.raises(ValueError, match=r"kept: expected gradients .* got shape \(2,\)"):
+        signsal_jax.reduce_channels(jnp.ones(2))
+
+
+def test_nobody_competes_where_an_image_is_not_valid():
+    variables, images = toys.mlp_variables(0, 3, 12), toys.random_images(1, (2, 2, 2, 3))
+    target = jnp.asarray([0, 7])
+    saliency = signsal_jax.saliency_maps(toys.mlp, variables, images, target=target)
+    assert saliency.valid.tolist() == [True, False]
+    for method in ("active", "inactive"):
+        assert np.isfinite(saliency.margin[method][0]).all()
+        assert np.isnan(saliency.margin[method][1]).all()
+        assert (saliency.runner_up[method][0] > 0).all()
+        assert (saliency.runner_up[method][1] == -1).all()
+
+
+def test_jit_keeps_the_order_of_the_methods():
+    variables, images = toys.mlp_variables(0, 3, 12), toys.random_images(1, (2, 2, 2, 3))
+    methods = ("vanilla", "inactive", "positive", "active")
+    explain = jax.jit(lambda v, x: signsal_jax.saliency_maps(toys.mlp, v, x, methods=methods))
+    saliency = explain(variables, images)
+    assert tuple(saliency.maps) == tuple(saliency.empty) == methods
+    assert tuple(saliency.margin) == tuple(saliency.runner_up) == ("inactive", "active")
+    curves = jax.jit(
+        lambda v, x, maps: signsal_jax.evaluate_deletion(
+            toys.mlp, v, x, maps, curves=[("white", "vanilla"), ("black", "active")]
+        )
+    )(variables, images, saliency.maps)
+    assert list(curves) == [("white", "vanilla"), ("black", "active")]

@@ -139,3 +139,19 @@ def test_paired_difference_of_agreements():
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_booleans_under_strict_promotion():
+    agreement = np.random.default_rng(0).random((20, 3)) < 0.5
+    expected = signsal_jax.bootstrap_interval(jax.random.key(0), agreement)
+    area = signsal_jax.auc(agreement, [0.0, 0.5, 0.9])
+    with jax.numpy_dtype_promotion("strict"):
+        strict = signsal_jax.bootstrap_interval(jax.random.key(0), agreement)
+        np.testing.assert_array_equal(strict.low, expected.low)
+        np.testing.assert_array_equal(signsal_jax.auc(agreement, [0.0, 0.5, 0.9]), area)
+
+
+@pytest.mark.usefixtures("no_typecheck")
+def test_a_mask_of_numbers():
+    with pytest.raises(TypeError, match="mask: expected booleans, got float32"):
+        signsal_jax.fidelity(np.ones((2, 3), bool), np.array([1, 0.5]))

@@ -60,17 +60,21 @@ def with_arrays(name, arrays, layout):
 
 @pytest.fixture(scope="module")
 def seeded():
-    """Apply function and variables by name, with the weights of the recording; the last is kept."""
-    kept = {}
+    """Apply function and variables by name and source, with the weights of the recording.
+
+    One function a name, so that nothing is compiled twice; only the last variables are kept.
+    """
+    functions, kept = {}, {}
 
     def build(name, source):
-        if name not in kept:
+        if (name, source) not in kept:
             kept.clear()
             (layout,) = (la for la in weights.layouts(name) if la.source == source)
             shapes = nnx.to_pure_dict(nnx.state(abstract(name, parity.NUM_CLASSES)))
             arrays = parity.seeded_arrays(weights.source_shapes(layout, shapes))
-            kept[name] = from_nnx(with_arrays(name, arrays, layout))
-        return kept[name]
+            apply_fn, kept[name, source] = from_nnx(with_arrays(name, arrays, layout))
+            functions.setdefault(name, apply_fn)
+        return functions[name], kept[name, source]
 
     return build
 
@@ -109,6 +113,17 @@ def test_logits_and_gradients_are_those_of_torch(seeded, name, size):
     # Elsewhere rounding moves a ReLU even in torch, and float64 decides, in the next test.
     if with_gradients and recorded[f"rounding_{size}"] < parity.STABLE:
         check_gradients(jacobian, recorded, size, 1e-3)
+
+
+def test_every_layout_is_that_of_its_library(seeded):
+    recorded = np.load(DATA / "parity_layouts.npz")
+    assert set(recorded) == {f"{name}/{source}" for name, source in parity.LAYOUTS}
+    for name, source in parity.LAYOUTS:
+        apply_fn, variables = seeded(name, source)
+        image = parity.seeded_image(parity.sizes_of(name)[1], parity.SEED)
+        expected = recorded[f"{name}/{source}"]
+        logits = jax.jit(apply_fn)(variables, image)
+        assert abs(logits - expected).max() < 1e-4 * abs(expected).max(), (name, source)
 
 
 def shifted_products(images, kernel, *, strides=1, padding=0, groups=1):

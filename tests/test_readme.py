@@ -21,6 +21,7 @@ SCRIPTS = {
     "scripts/precision_study.py": ("precision_study", "PrecisionStudy"),
     "scripts/cifar10_study.py": ("cifar10_study", "Cifar10Study"),
     "scripts/kill_study.py": ("kill_study", "KillStudy"),
+    "scripts/published_accuracy.py": ("published_accuracy", "PublishedAccuracy"),
 }
 
 
@@ -83,6 +84,10 @@ def test_results_tables_are_the_recorded_ones():
         ("plans", lambda: load_script("plan_table").table()),
         ("benchmark", lambda: tables.overview(recorded("benchmark"))),
         ("precision", lambda: load_script("precision_study").table(recorded("precision"))),
+        (
+            "published",
+            lambda: load_script("published_accuracy").table(recorded("published_accuracy")),
+        ),
         ("study", lambda: load_script("cifar10_study").table(recorded("cifar10_study"))),
     ],
 )

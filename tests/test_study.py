@@ -229,3 +229,9 @@ def test_every_field_is_a_flag():
 def test_a_configuration_that_cannot_be(fields, message):
     with pytest.raises(ValueError, match=message):
         StudyConfig(dataset="toys", **fields)
+
+
+def test_a_target_that_is_no_class_claims_no_folder(tmp_path):
+    with pytest.raises(ValueError, match=r"target: expected class indices in \[0, 4\], got 11"):
+        run(tmp_path / "study", target=11)
+    assert not (tmp_path / "study").exists()

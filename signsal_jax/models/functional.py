@@ -17,7 +17,12 @@ def from_nnx(model: nnx.Module) -> tuple[ApplyFn, Variables]:
         norm are switched to inference in a copy.
 
     Returns:
-      `apply_fn(variables, images) -> logits` and the variables, a pytree.
+      `apply_fn(variables, images) -> logits` and the variables, a pytree of weights and batch
+      statistics; the state of random generators stays with the function.
+
+    To train with a penalty on saliency, let nothing but weights be differentiated: call this
+    inside a loss of the module and take `flax.nnx.value_and_grad(loss)(model)`. An optimizer over
+    all variables would move the batch statistics, too.
 
     Raises:
       TypeError: not a Flax NNX module.
@@ -31,9 +36,9 @@ def from_nnx(model: nnx.Module) -> tuple[ApplyFn, Variables]:
         raise TypeError(f"model: expected a flax.nnx.Module, got {type(model).__name__}")
     inference = nnx.clone(model)
     inference.eval()
-    graph, variables = nnx.split(inference)
+    graph, generators, variables = nnx.split(inference, nnx.RngState, ...)
 
     def apply_fn(variables: Any, images: Any, /) -> Array:
-        return nnx.merge(graph, variables)(jnp.asarray(images))
+        return nnx.merge(graph, generators, variables)(jnp.asarray(images))
 
     return apply_fn, variables

@@ -96,7 +96,7 @@ _GLOBALS: dict[tuple[str, str], Any] = {
 
 
 class _TensorUnpickler(pickle.Unpickler):
-    def __init__(self, file: io.BufferedIOBase):
+    def __init__(self, file: io.BytesIO):
         super().__init__(file, encoding="utf-8")
         self.storages: dict[str, Storage] = {}
 
@@ -122,7 +122,7 @@ class _TensorUnpickler(pickle.Unpickler):
         raise WeightsError(f"expected a tensor's storage, got the reference {reprlib.repr(pid)}")
 
 
-def _check_memo(file: io.BufferedIOBase) -> None:
+def _check_memo(file: io.BytesIO) -> None:
     """Raises for a memo with gaps: Python allocates as much as the largest index says."""
     start = file.tell()
     for count, (opcode, index, _) in enumerate(pickletools.genops(file)):
@@ -131,7 +131,7 @@ def _check_memo(file: io.BufferedIOBase) -> None:
     file.seek(start)
 
 
-def load(file: io.BufferedIOBase) -> tuple[Any, dict[str, Storage]]:
+def load(file: io.BytesIO) -> tuple[Any, dict[str, Storage]]:
     """The next pickle of `file`, its tensors as descriptions.
 
     Args:

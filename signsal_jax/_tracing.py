@@ -1,0 +1,32 @@
+"""What a classifier computes, as a program."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.extend.core as jex
+import numpy as np
+
+
+def trace(function: Callable[..., Any], *args: Any) -> tuple[jex.ClosedJaxpr, Any, list[Any]]:
+    """The program of a call, the shapes it returns, and the arrays that the program takes.
+
+    Those are the arrays among the leaves of `args`. Whatever else variables hold (functions, plain
+    numbers that shapes depend on) is part of the program, as it is in an ordinary call.
+    """
+    leaves, tree = jax.tree.flatten(args)
+    places = [
+        place
+        for place, leaf in enumerate(leaves)
+        if isinstance(leaf, jax.Array | np.ndarray | np.generic)
+    ]
+
+    def call(arrays: list[Any]) -> Any:
+        whole = list(leaves)
+        for place, array in zip(places, arrays, strict=True):
+            whole[place] = array
+        return function(*jax.tree.unflatten(tree, whole))
+
+    arrays = [leaves[place] for place in places]
+    program, shapes = jax.make_jaxpr(call, return_shape=True)(arrays)
+    return program, shapes, arrays

@@ -1,6 +1,6 @@
 """What published weights score here: the check that a network here is the network there.
 
-    python scripts/published_accuracy.py --weights resnet20-cifar10.safetensors --data-dir DIR
+    python scripts/published_accuracy.py --weights resnet20-cifar10.safetensors --lossless FILE
 
 EfficientNet-Lite0, from the package of the extra `demo`, among all 1000 classes on the validation
 images of Imagenette; ResNet-20 on the CIFAR-10 test images, and on a file of others. One minute on

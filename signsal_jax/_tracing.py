@@ -16,9 +16,7 @@ def trace(function: Callable[..., Any], *args: Any) -> tuple[jex.ClosedJaxpr, An
     """
     leaves, tree = jax.tree.flatten(args)
     places = [
-        place
-        for place, leaf in enumerate(leaves)
-        if isinstance(leaf, jax.Array | np.ndarray | np.generic)
+        place for place, leaf in enumerate(leaves) if isinstance(leaf, jax.Array | np.ndarray)
     ]
 
     def call(arrays: list[Any]) -> Any:

@@ -49,7 +49,7 @@ def accelerate(apply_fn: ApplyFn) -> ApplyFn:
         raise TypeError(f"apply_fn: expected a function, got {type(apply_fn).__name__}")
 
     @functools.wraps(apply_fn)
-    def accelerated(variables: Any, images: Any, **settings: Any) -> Array:
+    def accelerated(variables: Any, images: Any, /, **settings: Any) -> Array:
         function = functools.partial(apply_fn, **settings)
         program, shapes, arrays = trace(function, variables, images)
         outputs = _evaluate(program.jaxpr, program.consts, *arrays)

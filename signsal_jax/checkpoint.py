@@ -21,8 +21,7 @@ from signsal_jax.models.resnet import WithHead
 
 CONFIG = "config.json"
 CHECKPOINTS = "checkpoints"
-# Where things lie may change between starts; what is computed may not: of weights, their checksum
-# is compared.
+# Where things lie may change between starts; what is computed may not.
 _FREE_FIELDS = ("out", "data_dir", "weights")
 
 
@@ -62,6 +61,14 @@ def _check_network(model: Any, class_names: Any, image_shape: Any) -> None:
         raise ValueError(f"image_shape: expected [height, width, channels], got {image_shape!r}")
 
 
+def _computed(config: dict[str, Any]) -> dict[str, Any]:
+    """What of a configuration decides what is computed; of weights, the checksum and not a name."""
+    fields = {key: value for key, value in config.items() if key not in _FREE_FIELDS}
+    origin = config.get("weights_origin") or {}
+    fields["weights_origin"] = {key: value for key, value in origin.items() if key != "weights"}
+    return fields
+
+
 def claim(run: Path, config: dict[str, Any]) -> None:
     """Makes `run` the folder of this configuration, or checks that it already is.
 
@@ -77,12 +84,13 @@ def claim(run: Path, config: dict[str, Any]) -> None:
             raise RunError(f"out: expected a new or empty folder or a run, {run} holds other files")
         _files.write_json(run / CONFIG, config)
         return
-    earlier, now = read_config(run), json.loads(json.dumps(config))
+    now = json.loads(json.dumps(config))
     now["class_names"] = tuple(now["class_names"])
+    earlier, now = _computed(read_config(run)), _computed(now)
     differing = [
         f"{key}: {earlier.get(key)!r} there, {now.get(key)!r} now"
         for key in sorted(earlier.keys() | now.keys())
-        if key not in _FREE_FIELDS and earlier.get(key) != now.get(key)
+        if earlier.get(key) != now.get(key)
     ]
     if differing:
         raise RunError(

@@ -112,7 +112,7 @@ def _check_curves(curves: Any, fills: Any, maps: Any) -> None:
                 f"{type(values).__name__}"
             )
     for curve in curves:
-        if isinstance(curve, str) or len(curve) != 2:
+        if not isinstance(curve, tuple | list) or len(curve) != 2:
             raise ValueError(f"curves: expected pairs (fill, map), got {curve!r}")
         _checks.check_member("curves (fill)", curve[0], tuple(fills))
         _checks.check_member("curves (map, of `maps`)", curve[1], tuple(maps))
@@ -129,7 +129,7 @@ def evaluate_deletion(
     fractions: Sequence[float] | np.ndarray = PAPER_FRACTIONS,
     rule: str = "paper",
     precision: str | None = "highest",
-) -> dict[tuple[str, str], DeletionCurve]:
+) -> OrderedDict[tuple[str, str], DeletionCurve]:
     """Several deletion curves at once: the untouched image classified once, each map sorted once.
 
     Pure and jittable; every fraction and fill stays on the device.
@@ -146,7 +146,7 @@ def evaluate_deletion(
       precision: of float32 products, see `signed_jacobian`.
 
     Returns:
-      A `DeletionCurve` for each pair in `curves`, in their order.
+      A `DeletionCurve` for each pair in `curves`, in an ordered dict, whose order jit keeps.
 
     Raises:
       TypeError, ValueError: as `deletion_curve`; a pair naming an unknown fill or map.
@@ -165,6 +165,7 @@ def evaluate_deletion(
     """
     _checks.check_image_batch(images)
     images = jnp.asarray(images)
+    curves = tuple(curves)
     _check_curves(curves, fills, maps)
     maps = {name: jnp.asarray(maps[name]) for _, name in curves}
     masks = {}
@@ -182,7 +183,7 @@ def evaluate_deletion(
     valid = jnp.broadcast_to(~jnp.isnan(logits).any(1), (len(curves), len(images)))
 
     if not curves:
-        return {}
+        return OrderedDict()
     # A fraction that deletes nothing needs no network: it agrees with the untouched image.
     positive = deleted_counts(fractions, images.shape[1] * images.shape[2]) > 0
     agreement = jnp.ones((len(positive), len(curves), len(images)), bool)
@@ -198,7 +199,7 @@ def evaluate_deletion(
             )
         agreement = agreement.at[positive].set(deleting)
         valid &= numbers.all(0)
-    results = OrderedDict()  # jit sorts the keys of plain dicts
+    results = OrderedDict()
     for index, (fill, name) in enumerate(curves):
         whole = ~jnp.isnan(maps[name]).any((1, 2))
         # Not in the images' own precision: bfloat16 cannot count past 256.

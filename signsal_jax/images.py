@@ -9,6 +9,10 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image, ImageFile, ImageOps
 
+from signsal_jax import _checks
+
+INTERPOLATIONS = ("bilinear", "bicubic")
+
 
 def read_image(
     path: str | os.PathLike,
@@ -30,7 +34,8 @@ def read_image(
 
     Raises:
       FileNotFoundError: no such file.
-      ValueError: not an image, a corrupt or truncated one, or one whose pixels have no known white.
+      ValueError: another crop or interpolation; not an image, a corrupt or truncated one, or one
+        whose pixels have no known white.
 
     >>> import tempfile, pathlib
     >>> from PIL import Image
@@ -46,6 +51,9 @@ def read_image(
     if not path.is_file():
         raise FileNotFoundError(f"image {path}: expected a picture, found no such file")
     height, width, channels = shape
+    _checks.check_member("interpolation", interpolation, INTERPOLATIONS)
+    if not 0 < crop <= 1:
+        raise ValueError(f"crop: expected a share in (0, 1], got {crop}")
     method = Image.Resampling[interpolation.upper()]
     try:
         with _refusing_truncated(), Image.open(path) as opened:

@@ -20,11 +20,13 @@ TIES = ("strict", "non-strict")
 class Saliency(NamedTuple):
     """Saliency maps and everything needed to judge them (see `saliency_maps`).
 
+    What there is per method is in ordered dicts, which keep the order of the methods also in jit
+    (it sorts the keys of plain ones). To JAX they are another kind of pytree than `dict`.
+
     Attributes:
       logits: `[b, k]`, always the raw logits, whatever output was differentiated.
       target: the class explained, `[b]`.
-      maps: per method, in the order asked for, `[b, h, w]`, or `[b, h, w, c]` with
-        `channel="none"`.
+      maps: per method `[b, h, w]`, or `[b, h, w, c]` with `channel="none"`.
       empty: per method `[b]`: the map is constant (usually all zeros: nothing was kept).
       valid: `[b]`: the target is a class, no logit is NaN, and pixels and gradients are finite.
         The maps of an image that is not valid are NaN throughout, so that no average takes them
@@ -185,7 +187,6 @@ def maps_from_extrema(
     valid = finite.all((1, 2, 3)) & ~jnp.isnan(logits).any(1)
     valid &= (target >= 0) & (target < logits.shape[1])
 
-    # Ordered, because jit sorts the keys of plain dicts.
     maps, empty = OrderedDict(), OrderedDict()
     for method in methods:
         kept = kept_gradient(method, gradient, extrema.highest, extrema.lowest, ties=ties)

@@ -17,7 +17,11 @@ FILLS = {"black": 0.0, "white": 1.0}
 
 
 def fill_values(fill: Any, images: Array) -> Array:
-    """The fill, broadcastable to the images."""
+    """The fill as an array that broadcasts to the images `[b, h, w, c]`, in their dtype.
+
+    Raises:
+      ValueError: an unknown name, or a shape that `delete` does not take.
+    """
     if isinstance(fill, str):
         _checks.check_member("fill", fill, tuple(FILLS))
         fill = FILLS[fill]
@@ -33,7 +37,11 @@ def fill_values(fill: Any, images: Array) -> Array:
 
 
 def deleted_counts(fractions: Any, size: int) -> np.ndarray:
-    """How many of `size` pixels each fraction deletes at most."""
+    """How many of `size` pixels each fraction deletes at most: `[f]`, by Python's round.
+
+    Raises:
+      TypeError, ValueError: fractions that are no numbers in [0, 1].
+    """
     return np.asarray([round(float(f) * size) for f in _checks.check_fractions(fractions)])
 
 

@@ -25,7 +25,7 @@ def reduce_channels(kept: Gradients, channel: str = "max") -> Map:
       `[b, h, w]`, at least 0; with "none" `[b, h, w, c]`.
 
     Raises:
-      ValueError: an unknown channel reduction, or gradients of another rank.
+      ValueError: an unknown channel reduction.
 
     >>> import jax.numpy as jnp, signsal_jax
     >>> kept = jnp.asarray([3.0, -4.0]).reshape(1, 1, 1, 2)
@@ -33,8 +33,6 @@ def reduce_channels(kept: Gradients, channel: str = "max") -> Map:
     [4.0, 7.0, 5.0]
     """
     _checks.check_member("channel", channel, CHANNELS)
-    if kept.ndim != 4:
-        raise ValueError(f"kept: expected gradients [b, h, w, c], got shape {kept.shape}")
     if channel == "none":
         return kept
     if channel == "max":
@@ -78,9 +76,10 @@ def normalize_maps(maps: Map) -> tuple[Map, Bool[Array, " b"]]:
         raise ValueError(
             f"maps: expected [b, h, w] or signed [b, h, w, c], got shape {maps.shape}{hint}"
         )
-    dtype, axes = maps.dtype, tuple(range(1, maps.ndim))
+    axes, wide = tuple(range(1, maps.ndim)), at_least_float32(maps.dtype)
+    dtype = maps.dtype if jnp.issubdtype(maps.dtype, jnp.floating) else wide
     # One over a small range is more than float16 can hold.
-    maps = maps.astype(at_least_float32(dtype))
+    maps = maps.astype(wide)
     low, high = maps.min(axes, keepdims=True), maps.max(axes, keepdims=True)
     # Not low == high: of denormal numbers the difference can be zero where they are not equal.
     constant = high - low == 0

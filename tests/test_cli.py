@@ -229,6 +229,14 @@ def test_explain_with_the_packaged_network_by_default(tmp_path):
         assert maps["active"].shape == (32, 32)
 
 
+def test_a_typo_costs_no_earlier_results(run, tmp_path, capsys):
+    path, out = picture(tmp_path / "a.png"), tmp_path / "out"
+    assert signsal("explain", path, "--run", run, "--out", out) == 0
+    before = runs.contents(out)
+    assert signsal("explain", tmp_path / "b.png", "--run", run, "--out", out) == 1
+    assert runs.contents(out) == before
+
+
 def test_an_interrupted_explanation_leaves_no_results(run, toy, tmp_path, monkeypatch):
     paths = [picture(tmp_path / f"{name}.png") for name in "ab"]
     arguments = ["explain", *paths, "--run", run, "--out", tmp_path / "out"]

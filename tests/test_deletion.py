@@ -334,6 +334,6 @@ class TestErrors:
         evaluate = functools.partial(signsal_jax.evaluate_deletion, toys.mlp, {}, self.images)
         with pytest.raises(TypeError, match=r"maps: expected a mapping by name.*, got ndarray"):
             evaluate(self.maps)
-        for curves in (("black", "vanilla"), [("black",)]):
+        for curves in (("black", "vanilla"), [("black",)], [3]):
             with pytest.raises(ValueError, match=r"curves: expected pairs \(fill, map\), got"):
                 evaluate({"vanilla": self.maps}, curves=curves)

@@ -76,7 +76,7 @@ def test_only_the_head_changes(tmp_path, tiny_sets, weights_file, preprocess, mo
     after = leaves(nnx.to_pure_dict(model.variables))
 
     assert len(computed) == 2  # train and test, once each, whatever the number of epochs
-    moved_file = weights_file.rename(tmp_path / weights_file.name)
+    moved_file = weights_file.rename(tmp_path / "renamed.safetensors")
     loop.train(dataclasses.replace(config, weights=str(moved_file)))
     moved_file.rename(weights_file)
     assert len(computed) == 2  # a finished run has nothing left to do, wherever its weights lie

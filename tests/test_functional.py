@@ -65,6 +65,26 @@ def test_a_loss_of_the_module_differentiates_weights_alone(images):
     )
 
 
+class Noisy(nnx.Module):
+    """Draws at random in inference, too."""
+
+    def __init__(self, rngs):
+        self.linear = nnx.Linear(12, 3, rngs=rngs)
+        self.rngs = rngs
+
+    def __call__(self, images):
+        logits = self.linear(images.reshape(len(images), -1))
+        return logits + jax.random.normal(self.rngs.noise(), logits.shape)
+
+
+def test_what_is_drawn_in_inference_is_a_pure_function(images):
+    apply_fn, variables = signsal_jax.from_nnx(Noisy(nnx.Rngs(0)))
+    first = apply_fn(variables, images)
+    np.testing.assert_array_equal(apply_fn(variables, images), first)
+    np.testing.assert_allclose(jax.jit(apply_fn)(variables, images), first, rtol=1e-5)
+    assert signsal_jax.saliency_maps(apply_fn, variables, images).valid.all()
+
+
 @pytest.mark.usefixtures("no_typecheck")
 def test_only_modules():
     with pytest.raises(TypeError, match=r"model: expected a flax\.nnx\.Module, got function"):

@@ -115,6 +115,23 @@ def test_a_smaller_center_is_cropped(tmp_path, height, width):
     assert image[0, 0, 0] < 0.5
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"crop": 0.0}, r"crop: expected a share in \(0, 1\], got 0.0"),
+        ({"crop": 1.5}, r"crop: expected a share in \(0, 1\], got 1.5"),
+        (
+            {"interpolation": "cubic"},
+            "interpolation: expected one of bilinear, bicubic; got",
+        ),
+    ],
+)
+def test_impossible_settings(tmp_path, settings, message):
+    path = save(tmp_path / "a.png", colors())
+    with pytest.raises(ValueError, match=message):
+        read_image(path, SHAPE, **settings)
+
+
 def test_interpolations(tmp_path):
     # Only a cubic overshoots an edge.
     edge = np.repeat(np.where(np.arange(16) < 8, 100, 200), 16).reshape(16, 16).astype(np.uint8)

@@ -10,6 +10,7 @@ from flax import nnx
 
 from signsal_jax import cli, models, weights
 from signsal_jax.models import registry
+from signsal_jax.models.pretrained import load_network
 from signsal_jax.weights import WeightsError
 from tests import runs
 from tests.test_cli import assert_refused, picture
@@ -120,6 +121,8 @@ def test_the_papers_checkpoint_with_a_layer_on_top(saved):
     model = models.load("resnet18", weights=path)
     assert len(model.class_names) == 7
     assert model.origin["preprocessing"] is None
+    with pytest.raises(ValueError, match=r"expected the network alone, .* has a layer on top"):
+        load_network("resnet18", path, preprocess=False)
     np.testing.assert_array_equal(model.variables["head"]["kernel"], arrays["1.weight"].T)
     np.testing.assert_array_equal(
         model.variables["backbone"]["classifier"]["kernel"], arrays["0.fc.weight"].T
@@ -131,6 +134,9 @@ def test_timms_two_lite0_are_told_apart_by_name_only(saved):
     ambiguous = saved(arrays, "efficientnet_lite0_ra.safetensors")
     with pytest.raises(WeightsError, match=r"only tf_efficientnet_lite0 is efficientnet_lite0"):
         models.load("efficientnet_lite0", weights=ambiguous)
+    other = saved(seeded("cnn", 10), "cnn.safetensors")
+    with pytest.raises(WeightsError, match=r"expected a efficientnet_lite0, got a cnn"):
+        models.load("efficientnet_lite0", weights=other)
     model = models.load("efficientnet_lite0", weights=saved(arrays, "tf_efficientnet_lite0.st"))
     assert model.photos == {"crop": 0.875, "interpolation": "bicubic"}
 
@@ -146,8 +152,10 @@ def test_class_names(resnet20, saved):
 
 
 def test_a_file_that_is_not_there():
-    with pytest.raises(FileNotFoundError, match="weights gone/x: expected a file, found none; hf:"):
+    with pytest.raises(FileNotFoundError, match=r"gone/x: .* found none \(one on the Hugging"):
         models.load("resnet18", weights="gone/x")
+    with pytest.raises(FileNotFoundError, match=r"~nosuchuser/x: expected a file, found none"):
+        models.load("resnet18", weights="~nosuchuser/x")
     with pytest.raises(
         FileNotFoundError, match=r"weights /gone/x\.pth: expected a file, found none$"
     ):

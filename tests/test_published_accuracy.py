@@ -1,4 +1,4 @@
-"""The accuracy of published weights: the counting, and which of ImageNet's classes are asked for."""
+"""The accuracy of published weights: counting, and which of ImageNet's classes are meant."""
 
 import numpy as np
 

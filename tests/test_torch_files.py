@@ -236,12 +236,20 @@ def test_names_that_are_known_cannot_be_changed(read):
         View(np.ones(4), 3, (2,), (-1,)),
         View(np.ones(4), 0, (2,), ()),
         View(np.ones(4), 0, (2**70,), (0,)),
-        View(np.ones(4), 0, (10**6, 4), (0, 1)),
+        View(np.ones(4), 0, (10**8, 4), (0, 1)),
     ],
 )
 def test_views_beyond_their_storage(read, write, view):
     with pytest.raises(WeightsError, match=r"tensor|damaged"):
         read(write({"a": view}))
+
+
+@FORMATS
+def test_a_view_may_repeat_numbers(read, write):
+    # Such as a stem for gray images, shown to three channels.
+    view = View(np.arange(4.0), 0, (2, 3, 2), (2, 0, 1))
+    expected = np.repeat(np.arange(4.0).reshape(2, 1, 2), 3, axis=1)
+    np.testing.assert_array_equal(read(write({"a": view}))["a"], expected)
 
 
 @FORMATS

@@ -170,6 +170,9 @@ def test_basic_cnn_of_the_authors():
     np.testing.assert_allclose(logits, golden["logits"], rtol=1e-4, atol=1e-5)
 
 
+_FIRST = "model.safetensors"
+
+
 class FakeHub(types.ModuleType):
     """A hub with one repository, which has a torch file only."""
 
@@ -184,9 +187,9 @@ class FakeHub(types.ModuleType):
 
     def hf_hub_download(self, repository, file):
         self.asked.append((repository, file))
-        if repository == "owner/offline":
+        if repository == "owner/offline" or (repository, file) == ("owner/cached", _FIRST):
             raise self.errors.LocalEntryNotFoundError("cannot find the file in the cache")
-        if repository != "owner/name":
+        if repository not in ("owner/name", "owner/cached"):
             raise self.errors.HfHubHTTPError("404: no such repository")
         if file != "pytorch_model.bin":
             raise self.errors.EntryNotFoundError(file)
@@ -210,8 +213,9 @@ def test_hub(fake_hub):
     assert hub.download("hf://owner/name/pytorch_model.bin") == fake_hub.path
     with pytest.raises(WeightsError, match=r"expected sub/x\.bin in the repository"):
         hub.download("hf://owner/name/sub/x.bin")
-    with pytest.raises(WeightsError, match=r"cannot be reached and model\.safetensors is not in"):
+    with pytest.raises(WeightsError, match=r"cannot be reached and its cache has no model"):
         hub.download("hf://owner/offline")
+    assert hub.download("hf://owner/cached") == fake_hub.path
     with pytest.raises(WeightsError, match="404: no such repository"):
         hub.download("hf://owner/other")
     with pytest.raises(WeightsError, match="expected hf://owner/name"):

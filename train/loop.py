@@ -79,7 +79,8 @@ def train(config: TrainConfig) -> float:
     """Trains, or resumes, the run that `config` describes; returns the final test accuracy.
 
     Raises:
-      checkpoint.RunError: the folder holds something else, or a damaged checkpoint.
+      checkpoint.RunError: the folder holds something else, or a damaged checkpoint (those of a
+        finished run are not read).
       FloatingPointError: the loss became NaN or infinite; the last checkpoint is kept.
     """
     train_set = data.load(

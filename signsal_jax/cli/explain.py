@@ -58,8 +58,6 @@ class Explain:
         bar = tqdm(total=classes * len(self.images), desc="explaining", unit="class", delay=2)
         step = jax.jit(self._step(ticking(model.apply_fn, bar.update), classes))
         results, failures = [], []
-        # Until the new figures and results are whole, nothing says that the folder is complete.
-        (self.out / "results.json").unlink(missing_ok=True)
         for path, stem in zip(self.images, stems, strict=True):
             try:
                 results.append(self._explain(model, step, path, stem))
@@ -76,7 +74,7 @@ class Explain:
         if results:
             head = provenance(self, model)
             _files.write_json(
-                self.out / "results.json", {**head, "photos": dict(model.photos), "images": results}
+                self.out / "results.json", {**head, "photos": model.photos, "images": results}
             )
             print(f"Figures, maps and results.json: {self.out}/")
         for failure in failures:
@@ -116,10 +114,12 @@ class Explain:
         return stems
 
     def _explain(self, model: Model, step: Any, path: Path, stem: str) -> dict[str, Any]:
-        image = read_image(path, model.input_shape, **model.photos)
+        image = read_image(path, model.input_shape, **(model.photos or {}))
         saliency = jax.device_get(step(model.variables, image[None]))
         if not saliency.valid[0]:
             raise ValueError(f"image {path}: expected finite logits and gradients, got NaN")
+        # From the first new figure on, until the results are whole, nothing says that they are.
+        (self.out / "results.json").unlink(missing_ok=True)
         maps = {method: saliency.maps[method][0] for method in METHODS}
         title = model.class_names[saliency.target[0]]
         figure = report.maps_figure([Example(image, title, maps)], self.out / f"{stem}.png")

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
@@ -39,6 +40,8 @@ def from_nnx(model: nnx.Module) -> tuple[ApplyFn, Variables]:
     graph, generators, variables = nnx.split(inference, nnx.RngState, ...)
 
     def apply_fn(variables: Any, images: Any, /) -> Array:
-        return nnx.merge(graph, generators, variables)(jnp.asarray(images))
+        # Copies: what a module draws at random must change neither, nor leave a trace of jit.
+        states = jax.tree.map(lambda leaf: leaf, (generators, variables))
+        return nnx.merge(graph, *states)(jnp.asarray(images))
 
     return apply_fn, variables

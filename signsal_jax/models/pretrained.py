@@ -2,7 +2,6 @@
 
 import json
 import os
-import types
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -31,7 +30,7 @@ class Model(NamedTuple):
       class_names: the name of every logit.
       input_shape: (height, width, channels) that the weights were trained with.
       origin: what a result must record: network, weights, their checksum, preprocessing.
-      photos: how it expects photos, as arguments of `images.read_image`; empty where it was
+      photos: how it expects photos, as arguments of `images.read_image`; None where it was
         trained on images of `input_shape` as they are.
     """
 
@@ -40,7 +39,7 @@ class Model(NamedTuple):
     class_names: tuple[str, ...]
     input_shape: tuple[int, int, int]
     origin: Mapping[str, Any]
-    photos: Mapping[str, Any] = types.MappingProxyType({})
+    photos: Mapping[str, Any] | None = None
 
 
 def flatten_variables(variables: Any) -> dict[str, Any]:
@@ -119,8 +118,15 @@ def load(
 def load_network(
     name: str, weights: str | os.PathLike[str] | None, *, preprocess: bool
 ) -> tuple[nnx.Module, dict[str, Any]]:
-    """The Flax NNX module of `load`, for further training, and the origin to record."""
-    return _load_published(name, weights, preprocess=preprocess)[:2]
+    """The Flax NNX module of `load`, for a layer on top, and the origin to record.
+
+    Raises:
+      ValueError: weights that have such a layer already; otherwise as `load`.
+    """
+    network, origin, layout = _load_published(name, weights, preprocess=preprocess)
+    if layout.has_head:
+        raise ValueError(f"weights: expected the network alone, {weights} has a layer on top")
+    return network, origin
 
 
 def _load_published(
@@ -133,15 +139,15 @@ def _load_published(
     file = weight_files.read(weights)
     layout = weight_files.select_layout(name, file.arrays)
     try:
-        if layout.marker is not None and layout.marker not in file.source:
-            raise weight_files.WeightsError(
-                f"{layout.source} has several networks with these keys, and only "
-                f"{layout.marker} is {name}: if this is it, say so in the name of the file"
-            )
         # Without a classifier ImageNet's classes will do: the error then lists all that is wrong.
         classes = weight_files.count_classes(file.arrays, layout) or IMAGENET_CLASSES
         network = nnx.eval_shape(lambda: _published(name, layout, classes))
         network = _with_variables(network, file.arrays, layout)
+        if layout.marker is not None and layout.marker not in file.name:
+            raise weight_files.WeightsError(
+                f"{layout.source} has several networks with these keys, and only "
+                f"{layout.marker} is {name}: if this is it, say so in the name of the file"
+            )
     except weight_files.WeightsError as error:
         raise weight_files.WeightsError(f"{file.source}: {error}") from error
     normalization = None

@@ -44,16 +44,20 @@ def download(source: str) -> Path:
             f"{source}: expected the package huggingface_hub: pip install 'signsal_jax[hub]'"
         ) from error
     repository, file = match.groups()
+    unreached = None
     for candidate in (file,) if file else _FILES:
         try:
             return Path(hub.hf_hub_download(repository, candidate))
         except LocalEntryNotFoundError as error:  # an EntryNotFoundError, too
-            raise WeightsError(
-                f"{source}: the hub cannot be reached and {candidate} is not in its cache: check "
-                "the network and HF_HUB_OFFLINE, or download the file and give its path"
-            ) from error
+            unreached = error
         except EntryNotFoundError:
             continue
         except (HfHubHTTPError, OSError) as error:
             raise WeightsError(f"{source}: {error}") from error
-    raise WeightsError(f"{source}: expected {file or ' or '.join(_FILES)} in the repository")
+    wanted = file or " or ".join(_FILES)
+    if unreached is not None:
+        raise WeightsError(
+            f"{source}: the hub cannot be reached and its cache has no {wanted}: check the network "
+            "and HF_HUB_OFFLINE, or download the file and give its path"
+        ) from unreached
+    raise WeightsError(f"{source}: expected {wanted} in the repository")

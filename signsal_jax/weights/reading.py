@@ -84,10 +84,11 @@ def read(source: str | os.PathLike[str]) -> WeightsFile:
     (3,)
     """
     text = os.fspath(source)
-    path = hub.download(text) if text.startswith(hub.SCHEME) else Path(text).expanduser()
+    path = hub.download(text) if text.startswith(hub.SCHEME) else Path(os.path.expanduser(text))
     if not path.exists():
-        at_hub = f"; {hub.SCHEME}{text} is one on the Hugging Face hub" if hub.is_id(text) else ""
-        raise FileNotFoundError(f"weights {text}: expected a file, found none{at_hub}")
+        at_hub = f" (one on the Hugging Face hub is {hub.SCHEME}owner/name)"
+        hint = at_hub if hub.is_id(text) else ""
+        raise FileNotFoundError(f"weights {text}: expected a file, found none{hint}")
     data = path.read_bytes()
     try:
         arrays = _parse(data)

@@ -58,8 +58,8 @@ class Layout(NamedTuple):
       classifier: the source key whose first dimension is the number of classes.
       mean, std: per channel, what that source's networks expect inputs in [0, 1] to be
         normalized with; None where they take raw pixels.
-      crop: the side of the central square of a photo that it was evaluated on, as a share of the
-        photo's shorter side.
+      crop: the side of the central square of a photo that the source's first published weights
+        are evaluated on, as a share of the photo's shorter side.
       interpolation: how that square is scaled: "bilinear" or "bicubic".
       marker: what the file's name or hub id must contain, where a source has another network with
         the same keys and shapes; None where keys are enough.

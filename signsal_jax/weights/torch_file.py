@@ -19,6 +19,8 @@ _STREAM_MAGIC = 0x1950A86A20F9469CFC6C
 _STREAM_PROTOCOL = 1001
 _NESTED_UNDER = ("state_dict", "model_state_dict", "model", "net")
 _PARALLEL_PREFIX = "module."
+# A view may show numbers many times over, but a small file must not become a large network.
+_MOST_REPEATED = 2**24
 
 
 class _TorchFile(NamedTuple):
@@ -158,8 +160,7 @@ def _view(name: str, tensor: pickles.Tensor, file: _TorchFile) -> np.ndarray:
     steps = sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
     if 0 not in shape and offset + steps >= storage.size:
         raise WeightsError(f"{name}: the tensor reaches beyond its storage")
-    if math.prod(shape) > storage.size:
-        # Numbers shown many times over: a small file must not become a large network.
+    if math.prod(shape) > max(storage.size, _MOST_REPEATED):
         raise WeightsError(f"{name}: the tensor of shape {shape} repeats a smaller storage")
     flat = np.frombuffer(data, dtype)[offset:]
     byte_strides = tuple(stride * dtype.itemsize for stride in strides)

@@ -200,8 +200,8 @@ def verdict(kept: dict[str, Any]) -> str:
         return text
     last = next(iter(kept.values()))["fractions"][-1]
     return (
-        f"{text} At the end of the curves, where {last:.0%} is to be deleted and sparse maps delete "
-        f"less, vanilla's fidelity is below that of {', '.join(ends)}."
+        f"{text} At the end of the curves, where {last:.0%} is to be deleted and sparse maps "
+        f"delete less, vanilla's fidelity is below that of {', '.join(ends)}."
     )
 
 

@@ -158,7 +158,6 @@ def _timm(name: str) -> Any:
 
 
 LAYOUTS: dict[tuple[str, str], Callable[[], Any]] = {
-    ("resnet18", "torchvision, timm"): lambda: _torchvision("resnet18"),
     ("resnet50", "torchvision, timm"): lambda: _torchvision("resnet50"),
     ("convnext_tiny", "torchvision"): lambda: _torchvision("convnext_tiny"),
     ("convnext_tiny", "timm"): lambda: _timm("convnext_tiny"),

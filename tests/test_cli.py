@@ -229,7 +229,7 @@ def test_explain_with_the_packaged_network_by_default(tmp_path):
         assert maps["active"].shape == (32, 32)
 
 
-def test_a_typo_costs_no_earlier_results(run, tmp_path, capsys):
+def test_a_typo_costs_no_earlier_results(run, toy, tmp_path, capsys):
     path, out = picture(tmp_path / "a.png"), tmp_path / "out"
     assert signsal("explain", path, "--run", run, "--out", out) == 0
     before = runs.contents(out)

@@ -49,7 +49,8 @@ def read_image(
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"image {path}: expected a picture, found no such file")
+        found = "a folder" if path.is_dir() else "no such file"
+        raise FileNotFoundError(f"image {path}: expected a picture, found {found}")
     height, width, channels = shape
     _checks.check_member("interpolation", interpolation, INTERPOLATIONS)
     if not 0 < crop <= 1:

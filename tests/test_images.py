@@ -174,7 +174,7 @@ def test_missing_file(tmp_path):
 
 
 def test_folder(tmp_path):
-    with pytest.raises(FileNotFoundError, match="expected a picture"):
+    with pytest.raises(FileNotFoundError, match="expected a picture, found a folder"):
         read_image(tmp_path, SHAPE)
 
 

@@ -243,7 +243,7 @@ def test_an_interrupted_explanation_leaves_no_results(run, toy, tmp_path, monkey
     assert signsal(*arguments) == 0
     figures = []
 
-    def interrupted(*_):
+    def interrupted(*_, **__):
         if figures:
             raise KeyboardInterrupt
         figures.append(1)

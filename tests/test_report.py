@@ -135,3 +135,19 @@ def test_markdown_table(summary):
             assert row[4] == f"{against['mean']:+.4f}"
             assert row[5] == f"{against['low']:.4f} to {against['high']:.4f}"
         assert row[6] == f"{curve['deleted'][-1]:.3f}"
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_maps_over_the_photo(tmp_path, channels):
+    # Where a map is zero the photo shows in gray, where it is one the map's white hides it.
+    image = np.full((10, 10, channels), 0.25, np.float32)
+    half = np.repeat([[0.0] * 5 + [1.0] * 5], 10, axis=0)
+    shown = Example(image, "cat", dict.fromkeys(METHODS, half))
+    alone = opened(report.maps_figure([shown], tmp_path / "alone.png"))
+    figure = opened(report.maps_figure([shown], tmp_path / "a.png", over_photo=True))
+    assert figure.shape[0] > 1.7 * alone.shape[0]
+    row = figure[int(0.75 * figure.shape[0])]
+    dark, white = (np.abs(row - np.full(3, level)).max(1) <= 1 for level in (64, 255))
+    # Of six columns the first is all gray and five are half of it.
+    assert 0.5 < dark.mean() < 0.62
+    assert white.mean() > 0.35

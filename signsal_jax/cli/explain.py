@@ -122,7 +122,8 @@ class Explain:
         (self.out / "results.json").unlink(missing_ok=True)
         maps = {method: saliency.maps[method][0] for method in METHODS}
         title = model.class_names[saliency.target[0]]
-        figure = report.maps_figure([Example(image, title, maps)], self.out / f"{stem}.png")
+        example = Example(image, title, maps)
+        figure = report.maps_figure([example], self.out / f"{stem}.png", over_photo=True)
         arrays = _files.write_atomically(
             self.out / f"{stem}.npz", lambda file: np.savez_compressed(file, **maps)
         )

@@ -169,13 +169,13 @@ def evaluate_deletion(
     _check_curves(curves, fills, maps)
     maps = {name: jnp.asarray(maps[name]) for _, name in curves}
     masks = {}
-    for name in dict.fromkeys(name for _, name in curves):
-        if maps[name].shape != images.shape[:3]:
+    for name, ranked in maps.items():
+        if ranked.shape != images.shape[:3]:
             raise ValueError(
                 f"maps[{name!r}]: expected the images' shape {images.shape[:3]} (reduce the "
-                f"channels first), got {maps[name].shape}"
+                f"channels first), got {ranked.shape}"
             )
-        masks[name] = deletion_masks(maps[name], fractions=fractions, rule=rule)
+        masks[name] = deletion_masks(ranked, fractions=fractions, rule=rule)
     with matmul_precision(precision):
         logits = apply_fn(variables, images)
     _checks.check_logits(logits, len(images))

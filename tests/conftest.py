@@ -23,6 +23,12 @@ def no_typecheck():
 
 
 @pytest.fixture
+def no_compilation_cache(monkeypatch):
+    """Nothing that a command compiles stays in the user's cache."""
+    monkeypatch.setattr("signsal_jax.cli.enable_compilation_cache", lambda: None)
+
+
+@pytest.fixture
 def x64():
     """Double precision, for numerical derivatives."""
     with jax.enable_x64(True):

@@ -22,10 +22,7 @@ from tests import runs, toys
 NAMES, SHAPE = ("cat", "dog", "eel"), (16, 16, 1)
 
 
-@pytest.fixture(autouse=True)
-def _no_cache(monkeypatch):
-    """Nothing of these tests stays in the user's compilation cache."""
-    monkeypatch.setattr(cli, "enable_compilation_cache", lambda: None)
+pytestmark = pytest.mark.usefixtures("no_compilation_cache")
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from signsal_jax import from_nnx, nn, weights
+from scripts.published_accuracy import IMAGENETTE_IDS
+from signsal_jax import from_nnx, models, nn, weights
 from signsal_jax.models import registry
 from signsal_jax.models.cifar_resnet import CifarResNet
 from signsal_jax.models.normalize import Normalize
@@ -19,7 +20,6 @@ from signsal_jax.models.normalize import Normalize
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "tests" / "data"
 SHARED = ROOT.parent / "shared"
-IMAGENETTE_IDS = np.array([0, 217, 482, 491, 497, 566, 569, 571, 574, 701])
 
 _spec = importlib.util.spec_from_file_location("_parity", ROOT / "scripts" / "record_parity.py")
 assert _spec is not None
@@ -220,12 +220,9 @@ def test_impossible_normalization(std):
         Normalize(network, mean=(0.5, 0.5, 0.5), std=std)
 
 
-def real(name, path):
-    file = weights.read(path)
-    layout = weights.select_layout(name, file.arrays)
-    network = with_arrays(name, file.arrays, layout)
-    apply_fn, variables = from_nnx(Normalize(network, mean=layout.mean, std=layout.std))
-    return jax.jit(lambda variables, images: apply_fn(variables, images / 255)), variables
+def predicted_classes(model, images):
+    logits = jax.jit(model.apply_fn)(model.variables, images.astype(np.float32) / 255)
+    return np.asarray(logits).argmax(1)
 
 
 def test_cifar_resnet20_scores_what_it_should():
@@ -233,10 +230,10 @@ def test_cifar_resnet20_scores_what_it_should():
     data = SHARED / "data" / "cifar10_train_first4000_lossless.npz"
     if not path.exists() or not data.exists():
         pytest.skip("needs the folder shared, with weights and lossless CIFAR-10 images")
-    apply_fn, variables = real("cifar_resnet20", path)
+    model = models.load("cifar_resnet20", weights=path)
     data = np.load(data)
     images, labels = data["x"][:500], data["y"][:500]
-    predicted = apply_fn(variables, images.astype(np.float32)).argmax(1)
+    predicted = predicted_classes(model, images)
     # All 4 000 give at least 0.995; a wrong shortcut, mean or channel order less than 0.95.
     assert np.mean(predicted == labels) >= 0.99
 
@@ -247,13 +244,12 @@ def test_efficientnet_lite0_scores_what_it_should():
     if not (folder / "imagenette").exists():
         pytest.skip("needs the folder shared, with an Imagenette subset")
     try:
-        path = weights.packaged("efficientnet_lite0")
+        model = models.load("efficientnet_lite0")
     except ImportError as error:
         pytest.skip(f"needs the extra demo: {error}")
     source = tfds.data_source("imagenette/full-size-v2:1.0.0", split="validation", data_dir=folder)
     examples = [source[i] for i in range(0, 1000, 20)]
-    images = np.stack([example["image"] for example in examples]).astype(np.float32)
+    images = np.stack([example["image"] for example in examples])
     labels = IMAGENETTE_IDS[[example["label"] for example in examples]]
-    apply_fn, variables = real("efficientnet_lite0", path)
     # All 1 000 give about 0.70 (standard error on these 50: 0.065).
-    assert np.mean(apply_fn(variables, images).argmax(1) == labels) > 0.5
+    assert np.mean(predicted_classes(model, images) == labels) > 0.5

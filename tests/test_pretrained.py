@@ -16,11 +16,7 @@ from tests import runs
 from tests.test_cli import assert_refused, picture
 from tests.test_torch_files import Global, zip_file
 
-
-@pytest.fixture(autouse=True)
-def _no_cache(monkeypatch):
-    """Nothing of these tests stays in the user's compilation cache."""
-    monkeypatch.setattr(cli, "enable_compilation_cache", lambda: None)
+pytestmark = pytest.mark.usefixtures("no_compilation_cache")
 
 
 def seeded(name, classes, *, source=0, head=None):

@@ -8,9 +8,9 @@ from flax import nnx
 from tqdm import tqdm
 
 from signsal_jax import data, models
-from signsal_jax.models.pretrained import IMAGENET_CLASSES, load_network
+from signsal_jax.models.pretrained import load_network
 from signsal_jax.models.registry import HEADED
-from signsal_jax.models.resnet import WithHead
+from signsal_jax.models.resnet import IMAGENET_CLASSES, WithHead
 from train.config import TrainConfig
 
 PACKAGE = "package"

@@ -15,10 +15,9 @@ from signsal_jax._types import ApplyFn
 from signsal_jax.models.functional import from_nnx
 from signsal_jax.models.normalize import Normalize
 from signsal_jax.models.registry import MODELS, create, create_backbone, image_size
-from signsal_jax.models.resnet import WithHead
+from signsal_jax.models.resnet import IMAGENET_CLASSES, WithHead
 
 PACKAGED = ("cnn-cifar10",)
-IMAGENET_CLASSES = 1000
 
 
 class Model(NamedTuple):

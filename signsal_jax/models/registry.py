@@ -12,7 +12,7 @@ from signsal_jax.models.cifar_resnet import CifarResNet
 from signsal_jax.models.cnn import BasicCNN
 from signsal_jax.models.convnext import ConvNeXt
 from signsal_jax.models.efficientnet import EfficientNetLite0
-from signsal_jax.models.resnet import Bottleneck, ResNet, WithHead
+from signsal_jax.models.resnet import IMAGENET_CLASSES, Bottleneck, ResNet, WithHead
 
 _Builder = Callable[[int, int, nnx.Rngs], nnx.Module]
 
@@ -117,11 +117,16 @@ def create(
     architecture = _ARCHITECTURES[name]
     if not architecture.has_head:
         return architecture.build(num_classes, in_features, rngs)
-    return WithHead(architecture.build(1000, in_features, rngs), num_classes, rngs=rngs)
+    backbone = architecture.build(IMAGENET_CLASSES, in_features, rngs)
+    return WithHead(backbone, num_classes, rngs=rngs)
 
 
 def create_backbone(
-    name: str, num_classes: int = 1000, *, in_features: int = 3, key: Array | None = None
+    name: str,
+    num_classes: int = IMAGENET_CLASSES,
+    *,
+    in_features: int = 3,
+    key: Array | None = None,
 ) -> nnx.Module:
     """A network of the zoo with fresh weights, as its authors published it: no layer on top.
 

@@ -112,6 +112,9 @@ class ResNet(nnx.Module):
         return self.classifier(x.mean((1, 2)))
 
 
+IMAGENET_CLASSES = 1000
+
+
 class WithHead(nnx.Module):
     """A network whose 1000-way layer is kept, with a linear layer to `num_classes` on top.
 
@@ -120,7 +123,7 @@ class WithHead(nnx.Module):
 
     def __init__(self, backbone: nnx.Module, num_classes: int, *, rngs: nnx.Rngs):
         self.backbone = backbone
-        self.head = Linear(1000, num_classes, rngs=rngs)
+        self.head = Linear(IMAGENET_CLASSES, num_classes, rngs=rngs)
 
     def __call__(self, images: Array) -> Array:
         return self.head(self.backbone(images))

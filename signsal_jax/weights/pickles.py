@@ -77,7 +77,9 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Ten
     if not isinstance(storage, Storage) or type(offset) is not int or offset < 0:
         raise WeightsError("a tensor without a storage")
     if not _naturals(shape) or not _naturals(strides) or len(shape) != len(strides):
-        raise WeightsError(f"a tensor of shape {reprlib.repr(shape)} and other strides")
+        raise WeightsError(
+            f"a tensor of shape {reprlib.repr(shape)} and strides {reprlib.repr(strides)}"
+        )
     return Tensor(storage, offset, shape, strides)
 
 

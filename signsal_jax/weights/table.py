@@ -90,6 +90,8 @@ class Layout(NamedTuple):
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+# 224 of 256 pixels.
+IMAGENET_CROP = 0.875
 
 
 def conv(source: str, path: str, *, use_bias: bool = True) -> Rules:

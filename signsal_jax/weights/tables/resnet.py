@@ -1,6 +1,7 @@
 """ResNet-18, 34 and 50."""
 
 from signsal_jax.weights.table import (
+    IMAGENET_CROP,
     IMAGENET_MEAN,
     IMAGENET_STD,
     Layout,
@@ -44,9 +45,15 @@ def _torchvision(name: str) -> Layout:
                 rules += batch_norm(f"{source}.downsample.1", f"{shortcut}.bn")
             block += 1
     rules += linear("fc", "classifier")
-    source = "torchvision, timm"
-    normalization = (IMAGENET_MEAN, IMAGENET_STD)
-    return Layout(name, source, tuple(rules), "fc.weight", *normalization, crop=224 / 256)
+    return Layout(
+        name,
+        "torchvision, timm",
+        tuple(rules),
+        "fc.weight",
+        IMAGENET_MEAN,
+        IMAGENET_STD,
+        IMAGENET_CROP,
+    )
 
 
 def _conv_norm(source: str, conv_path: str, norm_path: str) -> Rules:
@@ -79,6 +86,6 @@ def _transformers(name: str) -> Layout:
         "classifier.1.weight",
         IMAGENET_MEAN,
         IMAGENET_STD,
-        crop=224 / 256,
+        IMAGENET_CROP,
         interpolation="bicubic",
     )

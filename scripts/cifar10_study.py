@@ -26,9 +26,7 @@ from scripts.bench import timing
 from scripts.bench.tables import markdown_table
 from scripts.kill_study import SIGNSAL
 from signsal_jax import _files, data, models, open_study, sharding
-from signsal_jax.store import Store
-from signsal_jax.study import StudyConfig, study_step
-from signsal_jax.study_run import run_study
+from signsal_jax.study import Store, StudyConfig, run_study, study_step
 
 STORE = ("maps", "logits", "deletion", "shares", "rivals", "norm", "gram", "sign_agreement")
 CONFIG = StudyConfig("cifar10", "train+test", model="cnn-cifar10", store=STORE)

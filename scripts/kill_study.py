@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import tyro
 
-from signsal_jax import _files, open_study
+from signsal_jax import _files, _provenance, open_study
 from signsal_jax.study import STORABLE
 
 Commands = Callable[[], Sequence[Sequence[str]]]
@@ -191,7 +191,7 @@ def run(command: KillStudy) -> dict[str, Any]:
         "seed": command.seed,
         "arrays": sorted(open_study(undisturbed).arrays()),
         "trials": trials,
-        "versions": _files.versions(),
+        "versions": _provenance.versions(),
     }
     _files.write_json(command.out, result)
     return result

@@ -22,7 +22,7 @@ import tyro
 
 import signsal_jax
 from scripts.bench.tables import markdown_table
-from signsal_jax import _files, checkpoint, data, models
+from signsal_jax import _files, _provenance, checkpoint, data, models
 
 DTYPES = ("float32", "bfloat16")
 UNTRAINED = "resnet18, untrained"
@@ -162,7 +162,7 @@ def load_images(command: PrecisionStudy, shape: tuple[int, int, int]) -> tuple[n
 def run(command: PrecisionStudy) -> dict[str, Any]:
     """Studies every network and writes the file after each."""
     _files.check_writable(command.out.parent)
-    results: dict[str, Any] = {"versions": _files.versions(), "networks": {}}
+    results: dict[str, Any] = {"versions": _provenance.versions(), "networks": {}}
     read = functools.cache(functools.partial(load_images, command))
     for name, model in networks(command.runs):
         images, note = read(model.input_shape)

@@ -17,7 +17,7 @@ import numpy as np
 import tyro
 
 from scripts.bench.tables import markdown_table
-from signsal_jax import _files, data, models
+from signsal_jax import _files, _provenance, data, models
 
 OUT = Path(__file__).parent / "results" / "published_accuracy.json"
 # Imagenette's classes among ImageNet's: tench, English springer, cassette player, chain saw,
@@ -102,7 +102,7 @@ def main() -> int:
     """Measures, writes and prints."""
     command = tyro.cli(PublishedAccuracy, description=__doc__)
     try:
-        results = {"versions": _files.versions(), "measured": measure(command)}
+        results = {"versions": _provenance.versions(), "measured": measure(command)}
     except (ValueError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

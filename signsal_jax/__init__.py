@@ -5,15 +5,19 @@ from typing import TYPE_CHECKING, Any
 
 from signsal_jax._checks import check_images as check_images
 from signsal_jax._types import ApplyFn as ApplyFn
-from signsal_jax.acceleration import accelerate as accelerate
 from signsal_jax.attribution import saliency_maps as saliency_maps
-from signsal_jax.deletion import (
+from signsal_jax.evaluations.deletion import (
     PAPER_CURVES as PAPER_CURVES,
     DeletionCurve as DeletionCurve,
     deletion_curve as deletion_curve,
     evaluate_deletion as evaluate_deletion,
 )
-from signsal_jax.jacobian import (
+from signsal_jax.evaluations.perturbation import (
+    PAPER_FRACTIONS as PAPER_FRACTIONS,
+    delete as delete,
+    deletion_masks as deletion_masks,
+)
+from signsal_jax.gradients import (
     ClassExtrema as ClassExtrema,
     class_extrema as class_extrema,
     signed_jacobian as signed_jacobian,
@@ -32,28 +36,49 @@ from signsal_jax.metrics import (
     fidelity as fidelity,
     paired_difference as paired_difference,
 )
-from signsal_jax.perturbation import (
-    PAPER_FRACTIONS as PAPER_FRACTIONS,
-    delete as delete,
-    deletion_masks as deletion_masks,
-)
+from signsal_jax.nn import accelerate as accelerate
 from signsal_jax.scaling import normalize_maps as normalize_maps, reduce_channels as reduce_channels
 
 if TYPE_CHECKING:
-    from signsal_jax import models as models
+    from signsal_jax import (
+        checkpoint as checkpoint,
+        data as data,
+        models as models,
+        plan as plan,
+        report as report,
+        sharding as sharding,
+        statistics as statistics,
+        study as study,
+        weights as weights,
+    )
     from signsal_jax.models import from_nnx as from_nnx
-    from signsal_jax.store import open_study as open_study
+    from signsal_jax.study import open_study as open_study
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
+
+# Flax, orbax and the storage of studies take longer to import than everything else together: only
+# those who use them wait.
+_SUBMODULES = (
+    "checkpoint",
+    "data",
+    "models",
+    "plan",
+    "report",
+    "sharding",
+    "statistics",
+    "study",
+    "weights",
+)
+_LAZY_NAMES = {"from_nnx": "models", "open_study": "study"}
 
 
 def __getattr__(name: str) -> Any:
-    # Flax, and the storage of studies, take longer to import than everything else together: only
-    # who uses them waits.
-    if name == "models":
-        return importlib.import_module("signsal_jax.models")
-    if name == "open_study":
-        return importlib.import_module("signsal_jax.store").open_study
-    if name == "from_nnx":
-        return importlib.import_module("signsal_jax.models").from_nnx
+    if name in _SUBMODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name in _LAZY_NAMES:
+        return getattr(importlib.import_module(f"{__name__}.{_LAZY_NAMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_SUBMODULES, *_LAZY_NAMES})

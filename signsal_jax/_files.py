@@ -1,15 +1,11 @@
-"""Files that are either whole or absent, and what a result must record about its making."""
+"""Files that are either whole or absent."""
 
 import json
 import os
-import platform
 import tempfile
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from typing import Any
-
-_PACKAGES = ("signsal_jax", "jax", "jaxlib", "flax", "optax", "numpy")
 
 
 def check_writable(folder: Path) -> None:
@@ -53,11 +49,3 @@ def write_text(path: Path, text: str) -> Path:
 def write_json(path: Path, value: Any) -> Path:
     """Writes JSON atomically, numbers in full precision; NaN is an error, not a silent null."""
     return write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
-
-
-def versions() -> dict[str, str]:
-    """The versions of Python and of the packages that the numbers depend on."""
-    return {
-        "python": platform.python_version(),
-        **{package: metadata.version(package) for package in _PACKAGES},
-    }

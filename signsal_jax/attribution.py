@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from signsal_jax import _checks
 from signsal_jax._types import ApplyFn, Images, Variables
-from signsal_jax.jacobian import class_extrema, target_gradient
+from signsal_jax.gradients import class_extrema, target_gradient
 from signsal_jax.maps import COMPARATIVE_METHODS, METHODS, TIES, Saliency, maps_from_extrema
 from signsal_jax.scaling import CHANNELS
 

@@ -11,11 +11,11 @@ from tqdm import tqdm
 from signsal_jax import data
 from signsal_jax._types import ApplyFn, Images
 from signsal_jax.attribution import saliency_maps
-from signsal_jax.deletion import PAPER_CURVES, DeletionCurve, evaluate_deletion
+from signsal_jax.evaluations.deletion import PAPER_CURVES, DeletionCurve, evaluate_deletion
+from signsal_jax.evaluations.perturbation import PAPER_FRACTIONS
 from signsal_jax.maps import METHODS, Saliency
 from signsal_jax.metrics import Interval, auc, bootstrap_interval, paired_difference
 from signsal_jax.models import Model
-from signsal_jax.perturbation import PAPER_FRACTIONS
 
 
 class Evaluation(NamedTuple):

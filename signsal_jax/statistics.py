@@ -10,8 +10,8 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Float
 
 from signsal_jax import _checks
-from signsal_jax._pullbacks import Pullback, linearize, same_class_gradients
 from signsal_jax._types import ApplyFn, ClassExtrema, Images, Logits, Variables
+from signsal_jax.gradients import Pullback, linearize, same_class_gradients
 from signsal_jax.maps import COMPARATIVE_METHODS, kept_gradient, runner_up
 from signsal_jax.sharding import BY_IMAGE, own_classes, spread_over_classes
 

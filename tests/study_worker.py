@@ -8,8 +8,7 @@ import numpy as np
 
 from signsal_jax import data, sharding
 from signsal_jax.models import Model
-from signsal_jax.study import STORABLE, StudyConfig
-from signsal_jax.study_run import run_study
+from signsal_jax.study import STORABLE, StudyConfig, run_study
 from tests import toys
 
 CLASSES = 5

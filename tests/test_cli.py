@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 import signsal_jax
-from signsal_jax import _files, checkpoint, cli, data, evaluation
+from signsal_jax import _files, _provenance, checkpoint, cli, data, evaluation
 from signsal_jax.cli import evaluate as evaluate_command
 from signsal_jax.cli._network import NetworkOptions, provenance
-from signsal_jax.deletion import PAPER_CURVES
-from signsal_jax.images import read_image
+from signsal_jax.data.photos import read_image
+from signsal_jax.evaluations.deletion import PAPER_CURVES
 from signsal_jax.maps import METHODS
 from signsal_jax.models import Model
 from tests import runs, toys
@@ -108,7 +108,7 @@ def test_explain_writes_what_the_library_says(run, tmp_path, capsys):
         assert figure.width > 1000
     results = json.loads((out / "results.json").read_text())
     assert results["configuration"]["target"] == 2
-    assert results["versions"] == _files.versions()
+    assert results["versions"] == _provenance.versions()
     assert results["network"]["step"] == 1
     assert results["network"]["dataset_note"] == "Made of random numbers."
     (image,) = results["images"]
@@ -317,7 +317,7 @@ def test_evaluate_end_to_end(toy, tmp_path, capsys, sets, monkeypatch):
     assert configuration["fractions"] == [0.0, 0.1, 0.5]
     assert configuration["network"]["run"] == str(folder)
     assert results["network"] == {"model": "toy"}
-    assert results["versions"] == _files.versions()
+    assert results["versions"] == _provenance.versions()
     assert results["device"].startswith("cpu")
 
     with (out / "table.csv").open(newline="") as file:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import signsal_jax
-from signsal_jax import _deletion_loop
+from signsal_jax.evaluations import _deletion_loop
 from tests import toys
 
 

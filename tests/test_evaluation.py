@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from signsal_jax import data, evaluation
-from signsal_jax.deletion import PAPER_CURVES
+from signsal_jax.evaluations.deletion import PAPER_CURVES
+from signsal_jax.evaluations.perturbation import PAPER_FRACTIONS
 from signsal_jax.maps import METHODS
 from signsal_jax.models import Model
-from signsal_jax.perturbation import PAPER_FRACTIONS
 from tests import runs, toys
 
 SHAPE, CLASSES, COUNT = (8, 6, 3), 4, 11

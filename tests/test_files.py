@@ -10,7 +10,7 @@ import textwrap
 import pytest
 
 import signsal_jax
-from signsal_jax import _files
+from signsal_jax import _files, _provenance
 
 
 def test_what_is_written_is_there_and_alone(tmp_path):
@@ -122,7 +122,7 @@ def test_json_has_no_nan(tmp_path, value):
 def test_versions_are_those_that_ran():
     import jax
 
-    versions = _files.versions()
+    versions = _provenance.versions()
     assert versions["python"] == ".".join(map(str, sys.version_info[:3]))
     assert versions["jax"] == jax.__version__
     assert versions["signsal_jax"] == signsal_jax.__version__

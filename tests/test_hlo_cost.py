@@ -6,7 +6,7 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from signsal_jax import sharding
-from signsal_jax._hlo_cost import Collective, Cost, program_cost
+from signsal_jax.plan._hlo_cost import Collective, Cost, program_cost
 
 
 def counted(function, *arguments):

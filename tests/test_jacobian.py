@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import PartitionSpec
 
 import signsal_jax
-from signsal_jax import _class_chunks, _running_extrema
+from signsal_jax.gradients import _chunks, _running
 from tests import toys
 
 # batch, height, width, channels, classes: gray and color, both orientations, a batch of one.
@@ -113,10 +113,10 @@ def test_extrema_classes_are_exact_and_ties_go_to_the_lowest_index():
 def test_the_first_nan_is_the_extremum_for_any_chunk(chunk):
     """Of the update alone: in a network, a NaN weight reaches the gradients of all classes."""
     gradients = jnp.ones((20, 1, 1, 2, 1)).at[jnp.asarray([3, 7, 19]), 0, 0, 1].set(jnp.nan)
-    extrema = _running_extrema.no_extrema(gradients[0])
+    extrema = _running.no_extrema(gradients[0])
     for start in range(0, 20, chunk):
         classes = jnp.arange(start, start + chunk, dtype=jnp.int32)
-        extrema = _running_extrema.with_classes(
+        extrema = _running.with_classes(
             extrema, classes, gradients[start : start + chunk], jnp.asarray([0]), 20
         )
     for values, classes in (
@@ -401,7 +401,7 @@ def test_an_explicit_mesh_is_an_error_that_says_what_to_do():
 @pytest.mark.usefixtures("every_order")
 @pytest.mark.parametrize("budget", [1, 4 * 5 * 7 * 6 * 4, 2**30])
 def test_automatic_chunk_gives_the_same(monkeypatch, budget):
-    monkeypatch.setattr(_class_chunks, "AUTO_BYTES", budget)
+    monkeypatch.setattr(_chunks, "AUTO_BYTES", budget)
     variables, images = setup_mlp(23)
     expected = np.asarray(toys.oracle_jacobian(toys.mlp, variables, images))
     logits, jacobian = jitted(signsal_jax.signed_jacobian, toys.mlp, class_chunk="auto")(
@@ -419,7 +419,7 @@ def test_automatic_chunk_bounds_memory(monkeypatch):
     images = toys.random_images(1, (2, 48, 48, 3))
 
     def temporary_bytes(budget):
-        monkeypatch.setattr(_class_chunks, "AUTO_BYTES", budget)
+        monkeypatch.setattr(_chunks, "AUTO_BYTES", budget)
         step = jitted(signsal_jax.class_extrema, toys.mlp, class_chunk="auto")
         return step.lower(variables, images).compile().memory_analysis().temp_size_in_bytes
 

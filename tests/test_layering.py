@@ -10,62 +10,38 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = "signsal_jax"
 
-# A module imports only from layers with a smaller number than its own. A package is one unit, and
-# so is a module with the private parts that only it uses. A new module is placed here on purpose.
-LAYERS = {
-    "_types": 0,
-    "_checks": 0,
-    "_precision": 0,
-    "_tracing": 0,
-    "_varying": 0,
-    "_pullbacks": 0.5,
-    "_running_extrema": 0.5,
-    "scaling": 0.5,
-    "jacobian": 1,
-    "maps": 1,
-    "metrics": 1,
-    "nn": 1,
-    "perturbation": 1,
-    "weights": 1,
-    "sharding": 1,
-    "acceleration": 2,
-    "attribution": 2,
-    "deletion": 2,
-    "models": 2,
-    "sharded_extrema": 2,
-    "statistics": 2,
-    "study": 3,
-    "plan": 4,
-}
-PARTS = {
-    "_chips": "plan",
-    "_class_chunks": "jacobian",
-    "_conv_blocks": "nn",
-    "_conv_cpu": "nn",
-    "_conv_pullbacks": "nn",
-    "_conv_winograd": "nn",
-    "_deletion_loop": "deletion",
-    "_hlo_cost": "plan",
-    "_hlo_text": "plan",
-    "_plan_compile": "plan",
-    "_pool": "nn",
-}
-# Input and output: may import any layer, and no layer imports them.
-HOST = {
+# The floors of the house, by dotted prefix: a module imports only from floors below its own, and
+# the files of one prefix may import each other. A new module is placed here on purpose.
+FLOORS = (
+    ("_types", "_checks", "_precision", "_jaxpr", "_vma"),
+    ("scaling", "metrics", "sharding", "weights"),
+    ("nn",),
+    ("gradients",),
+    ("maps",),
+    ("attribution", "statistics", "evaluations", "models"),
+    ("study._config",),
+    ("study._table",),
+    ("study._step",),
+    ("plan",),
+)
+# Input and output: may import any floor, and no floor imports them.
+HOST = (
     "_cache",
     "_extras",
     "_files",
+    "_provenance",
     "checkpoint",
     "cli",
     "data",
     "evaluation",
-    "images",
-    "prepare",
     "report",
-    "store",
-    "study_manifest",
-    "study_run",
-}
+    "study._manifest",
+    "study._run",
+    "study._store",
+)
+# A package whose pure part stands on the floors and whose storage is a host: its names come from
+# both, the latter lazily.
+FRONTS = {"study": "study._step"}
 # Only behind extras, so never imported when a module is.
 OPTIONAL = {
     "array_record",
@@ -80,10 +56,18 @@ OPTIONAL = {
 
 
 def unit_of(module):
-    """`signsal_jax.models.cnn` -> `models`; the package itself -> `__init__`."""
-    names = module.split(".")
-    unit = names[1] if len(names) > 1 else "__init__"
-    return PARTS.get(unit, unit)
+    """The longest declared prefix of `signsal_jax.study._step`; the package itself: `__init__`."""
+    names = module.split(".")[1:]
+    prefixes = [".".join(names[:end]) for end in range(len(names), 0, -1)]
+    return next((name for name in prefixes if name in UNITS or name in FRONTS), "__init__")
+
+
+def floor_of(unit):
+    unit = FRONTS.get(unit, unit)
+    return next((floor for floor, units in enumerate(FLOORS) if unit in units), None)
+
+
+UNITS = {unit for floor in FLOORS for unit in floor} | {*HOST}
 
 
 def module_name(path):
@@ -106,14 +90,7 @@ def imported(path):
 
 def library_imports(path):
     """The library's units that a file imports; a public name of the package is its `__init__`."""
-    units = {unit_of(name) for name in imported(path) if name.split(".")[0] == PACKAGE}
-    return {unit if unit in known_units() else "__init__" for unit in units}
-
-
-def known_units():
-    found = {path.stem for path in (ROOT / PACKAGE).glob("*.py")}
-    found |= {path.parent.name for path in (ROOT / PACKAGE).glob("*/__init__.py")}
-    return {PARTS.get(unit, unit) for unit in found} - {"__init__"}
+    return {unit_of(name) for name in imported(path) if name.split(".")[0] == PACKAGE}
 
 
 def library_files():
@@ -121,21 +98,63 @@ def library_files():
 
 
 def test_every_module_has_its_place():
-    assert known_units() <= LAYERS.keys() | HOST, "place the new module in LAYERS or HOST"
-    assert not LAYERS.keys() & HOST
+    modules = {module_name(path) for path in library_files()} - {PACKAGE}
+    homeless = {module for module in modules if unit_of(module) == "__init__"}
+    assert not homeless, "place the new module in FLOORS or HOST"
+    assert len(UNITS) == len(HOST) + sum(map(len, FLOORS)), "a module stands in two places"
 
 
-def test_imports_point_to_lower_layers():
+def test_imports_point_to_lower_floors():
     wrong = set()
     for path in library_files():
         unit = unit_of(module_name(path))
-        if unit not in LAYERS:
+        floor = floor_of(unit)
+        if floor is None or unit in FRONTS:  # a host, or a door to both
             continue
         for other in library_imports(path) - {unit}:
-            # The package's public names come from above every layer.
-            if other not in LAYERS or LAYERS[other] >= LAYERS[unit]:
-                wrong.add((unit, other))
+            below = floor_of(other)
+            # The package's public names come from above every floor.
+            if other == "__init__" or below is None or below >= floor:
+                wrong.add((module_name(path), other))
     assert not wrong
+
+
+def test_no_import_cycles():
+    """Also between hosts, and between the files of one folder."""
+    names = {module_name(path): path for path in library_files()}
+    graph = {
+        name: {
+            next((m for m in (other, other.rpartition(".")[0]) if m in names), None)
+            for other in imported_early(path)
+        }
+        - {None, name}
+        for name, path in names.items()
+    }
+    # A package's own files may be imported through it: that is its front, not a cycle.
+    for name in graph:
+        graph[name] -= {package for package in graph[name] if name.startswith(f"{package}.")}
+    done = set()
+
+    def visit(name, path):
+        assert name not in path, " -> ".join([*path, name])
+        if name not in done:
+            for other in graph[name]:
+                visit(other, [*path, name])
+            done.add(name)
+
+    for name in graph:
+        visit(name, [])
+
+
+def imported_early(path):
+    """Names of the modules that a file imports when it is imported itself."""
+    names = set()
+    for node in top_level_statements(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
 
 
 def test_the_library_imports_no_program():
@@ -144,12 +163,15 @@ def test_the_library_imports_no_program():
         assert not outside & {"train", "scripts", "tests"}, path
 
 
-def test_parts_belong_to_their_unit():
+def test_private_files_belong_to_their_folder():
+    """`nn._winograd` is the business of `nn` alone, as `cli/_network.py` is of `cli`."""
     for path in library_files():
         for name in imported(path):
-            part = name.split(".")[1] if name.startswith(f"{PACKAGE}.") else None
-            if part in PARTS:
-                assert unit_of(module_name(path)) == PARTS[part], f"{path} imports {part}"
+            names = name.split(".")
+            if names[0] != PACKAGE or len(names) < 3 or not names[2].startswith("_"):
+                continue
+            own = module_name(path).split(".")[1:2] == [names[1]]
+            assert own or (path.parts[-1] == "__init__.py"), f"{path} imports {name}"
 
 
 def test_optional_packages_are_imported_late():
@@ -178,7 +200,7 @@ def test_importing_the_package_imports_no_host_module(imported_modules):
     """Public names that need one are looked up when they are first used."""
     units = {unit_of(name) for name in imported_modules if name.split(".")[0] == PACKAGE}
     assert "attribution" in units
-    assert not units & HOST
+    assert not units & {*HOST}
 
 
 @pytest.mark.parametrize("module", ["flax", "matplotlib", "orbax", "PIL", "tyro"])

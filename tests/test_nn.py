@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from signsal_jax import _conv_blocks, _conv_cpu, _conv_pullbacks, _conv_winograd, nn
+from signsal_jax import nn
+from signsal_jax.nn import _blocks, _choice, _pullbacks, _winograd
 
 # batch, height, width, channels, features, window, strides, padding, groups
 CONVOLUTIONS = {
@@ -147,12 +148,12 @@ def test_cases_take_the_form_they_are_there_for(monkeypatch, name, expected):
         monkeypatch.setattr(module, function, lambda *a, **k: called.add(function) or own(*a, **k))
 
     for function in ("space_to_depth", "dense", "pointwise", "depthwise", "direct"):
-        record(_conv_blocks, function)
+        record(_blocks, function)
     for function in ("images_by_blocks", "images_by_phases", "images_by_dilation"):
-        record(_conv_pullbacks, function)
-    record(_conv_winograd, "conv3x3")
+        record(_pullbacks, function)
+    record(_winograd, "conv3x3")
     images, kernel, settings = convolution_case(CONVOLUTIONS[name])
-    forms = _conv_cpu.forms(images, kernel, **settings)
+    forms = _choice.forms(images, kernel, **settings)
     for form, one in zip((forms.forward, forms.images), expected, strict=True):
         called.clear()
         if form is not None:
@@ -252,7 +253,7 @@ def test_winograd_rounds_at_most_thrice_as_much_as_the_direct_sum():
     with jax.enable_x64(True):
         doubles = (array.astype(jnp.float64) for array in (images, kernel))
         exact = np.asarray(own_convolution(*doubles, **settings))
-    winograd = jax.jit(_conv_winograd.conv3x3)
+    winograd = jax.jit(_winograd.conv3x3)
 
     def spread(outputs):
         return float(np.sqrt(np.mean((np.asarray(outputs, np.float64) - exact) ** 2)))

@@ -15,10 +15,11 @@ import pytest
 from flax import nnx
 from PIL import Image
 
-from signsal_jax import _plan_compile, cli, plan
-from signsal_jax._chips import CHIPS
-from signsal_jax._hlo_cost import Cost
+from signsal_jax import cli, plan
 from signsal_jax.cli.plan import plan_lines
+from signsal_jax.plan import _compile
+from signsal_jax.plan._chips import CHIPS
+from signsal_jax.plan._hlo_cost import Cost
 from signsal_jax.study import StudyConfig
 
 ROOT = Path(__file__).parents[1]
@@ -112,7 +113,7 @@ class Linear(nnx.Module):
 def linear(monkeypatch):
     """A network whose products are known: 27 pixels to every class."""
     monkeypatch.setattr(
-        _plan_compile, "create_backbone", lambda _, classes, in_features: Linear(classes, 27)
+        _compile, "create_backbone", lambda _, classes, in_features: Linear(classes, 27)
     )
 
 

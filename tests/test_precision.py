@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import signsal_jax
-from signsal_jax.deletion import PAPER_CURVES
+from signsal_jax.evaluations.deletion import PAPER_CURVES
 from tests import toys
 
 

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from signsal_jax import report
-from signsal_jax.deletion import PAPER_CURVES
 from signsal_jax.evaluation import Example
+from signsal_jax.evaluations.deletion import PAPER_CURVES
 from signsal_jax.maps import METHODS
 
 FRACTIONS = [0.0, 0.03, 0.5]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from signsal_jax import class_extrema, models, sharding
-from signsal_jax.sharded_extrema import sharded_extrema
+from signsal_jax.gradients import sharded_extrema
 from tests import toys
 
 MESHES = [(1, 1, 2), (8, 1, None), (8, 2, 2), (3, 3, None)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorstore
 
-from signsal_jax.store import Store, StudyError, open_study
+from signsal_jax.study import Store, StudyError, open_study
 
 ARRAYS = {
     "logits": {"dtype": "float32", "dimensions": ["class"], "shape": [3]},

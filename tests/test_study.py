@@ -15,10 +15,8 @@ import signsal_jax
 from scripts import kill_study
 from signsal_jax import data, sharding
 from signsal_jax.cli.study import Study
-from signsal_jax.store import StudyError, open_study
-from signsal_jax.study import StudyConfig, run_chunks
-from signsal_jax.study_manifest import status_lines
-from signsal_jax.study_run import run_study
+from signsal_jax.study import StudyConfig, StudyError, open_study, run_chunks, run_study
+from signsal_jax.study._manifest import status_lines
 from tests import study_worker, toys
 
 ROOT = Path(__file__).parents[1]

@@ -13,7 +13,7 @@ import optax
 from flax import nnx
 from tqdm import tqdm
 
-from signsal_jax import _files, checkpoint, data
+from signsal_jax import _files, _provenance, checkpoint, data
 from train import step as steps, task as tasks
 from train.config import TrainConfig
 from train.metrics_file import MetricsFile
@@ -157,7 +157,7 @@ def train(config: TrainConfig) -> float:
             "steps": last,
             "test_accuracy": accuracy,
             "test_images": len(test_set),
-            "versions": _files.versions(),
+            "versions": _provenance.versions(),
             "device": jax.devices()[0].device_kind,
         },
     )

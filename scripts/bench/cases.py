@@ -14,8 +14,8 @@ from jax import Array
 import signsal_jax
 from scripts.bench import agreement, flops, timing
 from scripts.bench.workloads import NUM_CLASSES, Workload, images_and_labels, seeded_network
+from signsal_jax.evaluations.perturbation import FILLS
 from signsal_jax.models.pretrained import flatten_variables
-from signsal_jax.perturbation import FILLS
 from train import step as training
 
 _MOMENTUM = 0.9

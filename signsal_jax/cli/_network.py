@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import jax
 
-from signsal_jax import _files
+from signsal_jax import _provenance
 from signsal_jax.checkpoint import load_run
 from signsal_jax.models import MODELS, Model, load
 from signsal_jax.models.pretrained import PACKAGED
@@ -68,6 +68,6 @@ def provenance(command: Any, model: Model) -> dict[str, Any]:
     return {
         "configuration": configuration,
         "network": dict(model.origin),
-        "versions": _files.versions(),
+        "versions": _provenance.versions(),
         "device": f"{device.platform}: {device.device_kind}",
     }

@@ -10,8 +10,8 @@ import tyro
 from signsal_jax import _files, data, report
 from signsal_jax.cli._network import NetworkOptions, provenance
 from signsal_jax.evaluation import Evaluation, evaluate, examples, summarize
+from signsal_jax.evaluations.perturbation import PAPER_FRACTIONS, RULES
 from signsal_jax.metrics import auc
-from signsal_jax.perturbation import PAPER_FRACTIONS, RULES
 
 
 @dataclasses.dataclass(frozen=True)

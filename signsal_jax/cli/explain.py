@@ -17,8 +17,8 @@ from signsal_jax._types import ApplyFn
 from signsal_jax.attribution import saliency_maps
 from signsal_jax.cli._network import NetworkOptions, provenance
 from signsal_jax.cli._progress import ticking
+from signsal_jax.data.photos import read_image
 from signsal_jax.evaluation import Example
-from signsal_jax.images import read_image
 from signsal_jax.maps import METHODS, Saliency
 from signsal_jax.models import Model
 from signsal_jax.models.pretrained import PACKAGED

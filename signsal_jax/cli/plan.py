@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import jax
 
-from signsal_jax import _files
+from signsal_jax import _files, _provenance
 from signsal_jax._extras import extra
 from signsal_jax.models import MODELS
 from signsal_jax.plan import Workload, make_plan
@@ -81,7 +81,7 @@ class Plan:
         plan = make_plan(workload, utilization=self.utilization, compilations=self.compilations)
         print("\n".join(plan_lines(plan)))
         if self.out is not None:
-            plan["versions"] = _files.versions() | {"libtpu": metadata.version("libtpu")}
+            plan["versions"] = _provenance.versions() | {"libtpu": metadata.version("libtpu")}
             _files.write_json(self.out, plan)
         return 0
 

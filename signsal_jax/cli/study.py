@@ -10,10 +10,7 @@ import jax
 from signsal_jax import data, sharding
 from signsal_jax.cli._network import NetworkOptions
 from signsal_jax.maps import METHODS
-from signsal_jax.store import open_study
-from signsal_jax.study import STORABLE, STORAGES, StudyConfig
-from signsal_jax.study_manifest import status_lines
-from signsal_jax.study_run import run_study
+from signsal_jax.study import STORABLE, STORAGES, StudyConfig, open_study, run_study, status_lines
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,7 +29,7 @@ class Model(NamedTuple):
       class_names: the name of every logit.
       input_shape: (height, width, channels) that the weights were trained with.
       origin: what a result must record: network, weights, their checksum, preprocessing.
-      photos: how it expects photos, as arguments of `images.read_image`; None where it was
+      photos: how it expects photos, as arguments of `data.photos.read_image`; None where it was
         trained on images of `input_shape` as they are.
     """
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from signsal_jax._conv_blocks import output_size
+from signsal_jax.nn._blocks import output_size
 
 # Every tap is an operation of its own, and its number has to fit an int8.
 MAX_WINDOW = 11

@@ -9,7 +9,7 @@ from jax import Array
 from jaxtyping import Int
 
 from signsal_jax import _checks
-from signsal_jax._tracing import trace
+from signsal_jax._jaxpr import trace
 from signsal_jax._types import ApplyFn, Images, Variables
 
 # What the gradients on their way back may take with class_chunk="auto". A pullback holds about two

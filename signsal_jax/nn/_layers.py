@@ -12,14 +12,14 @@ from jax import Array
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Float
 
-from signsal_jax import _conv_blocks, _conv_cpu, _pool
-from signsal_jax._varying import explicitly_sharded
+from signsal_jax._vma import explicitly_sharded
+from signsal_jax.nn import _blocks, _choice, _pool
 
 
 def _on_cpu(
-    form: _conv_cpu.Form | None, images: Array, kernel: Array, settings: dict[str, int]
+    form: _choice.Form | None, images: Array, kernel: Array, settings: dict[str, int]
 ) -> Array:
-    own = functools.partial(_conv_blocks.plain, **settings)
+    own = functools.partial(_blocks.plain, **settings)
     # The rewrites regroup axes, which JAX asks to be told about where one of them is split.
     if form is None or explicitly_sharded(images) or explicitly_sharded(kernel):
         return own(images, kernel)
@@ -30,7 +30,7 @@ def _on_cpu(
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3, 4))
 def _bilinear(images: Array, kernel: Array, strides: int, padding: int, groups: int) -> Array:
     settings = {"strides": strides, "padding": padding, "groups": groups}
-    return _on_cpu(_conv_cpu.forms(images, kernel, **settings).forward, images, kernel, settings)
+    return _on_cpu(_choice.forms(images, kernel, **settings).forward, images, kernel, settings)
 
 
 def _bilinear_jvp(
@@ -38,7 +38,7 @@ def _bilinear_jvp(
 ) -> tuple[Array, Array]:
     settings = {"strides": strides, "padding": padding, "groups": groups}
     (images, kernel), (images_dot, kernel_dot) = primals, tangents
-    forms = _conv_cpu.forms(images, kernel, **settings)
+    forms = _choice.forms(images, kernel, **settings)
     output = _bilinear(images, kernel, strides, padding, groups)
     terms = []
     if not isinstance(images_dot, SymbolicZero):

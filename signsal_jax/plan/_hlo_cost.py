@@ -9,8 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from signsal_jax._chips import FLOAT32_PASSES
-from signsal_jax._hlo_text import (
+from signsal_jax.plan._chips import FLOAT32_PASSES
+from signsal_jax.plan._hlo_text import (
     Computation,
     Instruction,
     array_bytes,

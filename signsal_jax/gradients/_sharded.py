@@ -10,15 +10,15 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Float, Int
 
 from signsal_jax import _checks
-from signsal_jax._pullbacks import Pullback, linearize, same_class_gradients
-from signsal_jax._running_extrema import (
+from signsal_jax._types import ApplyFn, ClassExtrema, Images, Logits, Variables
+from signsal_jax.gradients._extrema import resolve_target
+from signsal_jax.gradients._linearize import Pullback, linearize, same_class_gradients
+from signsal_jax.gradients._running import (
     RunningExtrema,
     no_extrema,
     over_devices,
     with_classes,
 )
-from signsal_jax._types import ApplyFn, ClassExtrema, Images, Logits, Variables
-from signsal_jax.jacobian import resolve_target
 from signsal_jax.sharding import BY_IMAGE, own_classes, spread_over_classes
 
 ClassRows = Float[Array, "m b h w c"]
@@ -90,12 +90,12 @@ def sharded_extrema(
       TypeError, ValueError: as `class_extrema`; b not a multiple of the mesh's `data`.
 
     >>> import jax.numpy as jnp
-    >>> from signsal_jax import sharded_extrema, sharding
+    >>> from signsal_jax import gradients, sharding
     >>> def apply_fn(variables, images):
     ...     return images.sum((1, 2)) @ variables
     >>> weights, images = jnp.asarray([[2.0, -1.0, 1.0]]), jnp.ones((1, 2, 2, 1))
     >>> mesh = sharding.make_mesh(jax.devices()[:1])
-    >>> extrema = sharded_extrema.sharded_extrema(apply_fn, weights, images, mesh=mesh)
+    >>> extrema = gradients.sharded_extrema(apply_fn, weights, images, mesh=mesh)
     >>> float(extrema.highest[0, 0, 0, 0]), int(extrema.highest_class[0, 0, 0, 0])
     (1.0, 2)
     """

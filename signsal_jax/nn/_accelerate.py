@@ -11,9 +11,9 @@ import numpy as np
 from jax import Array
 from jax.extend.core import primitives
 
-from signsal_jax import nn
-from signsal_jax._tracing import trace
+from signsal_jax._jaxpr import trace
 from signsal_jax._types import ApplyFn
+from signsal_jax.nn import _layers
 
 Operation = Callable[..., Any]
 Pairs = Sequence[tuple[int, int]]
@@ -110,7 +110,7 @@ def _convolution(params: dict[str, Any], kernel_shape: tuple[int, ...]) -> Opera
         images = images.transpose([images_axes[axis] for axis in (0, 2, 3, 1)])
         kernel = kernel.transpose([kernel_axes[axis] for axis in (2, 3, 1, 0)])
         images, padding = _padded(images, params["padding"], 0.0)
-        outputs = nn.conv2d(
+        outputs = _layers.conv2d(
             images,
             kernel,
             strides=strides[0],
@@ -143,7 +143,7 @@ def _max_pool(params: dict[str, Any], dtype: Any) -> Operation | None:
         pads = [params["padding"][axis] for axis in spatial]
         images, padding = _padded(images.transpose(order), pads, -jnp.inf)
         size, step = window[spatial[0]], strides[spatial[0]]
-        outputs = nn.max_pool(images, window=size, strides=step, padding=padding)
+        outputs = _layers.max_pool(images, window=size, strides=step, padding=padding)
         return outputs.transpose(np.argsort(order))
 
     return pool

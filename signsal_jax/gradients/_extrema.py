@@ -1,6 +1,5 @@
-"""The signed input Jacobian, whole or streamed over classes, from one forward pass."""
+"""The target's gradient and the extrema of the other classes', streamed over classes."""
 
-import functools
 from typing import Any
 
 import jax
@@ -9,99 +8,16 @@ from jax import Array
 from jaxtyping import Int
 
 from signsal_jax import _checks
-from signsal_jax._class_chunks import in_chunks, resolve_chunk
-from signsal_jax._pullbacks import (
+from signsal_jax._types import ApplyFn, ClassExtrema, Images, Logits, Variables
+from signsal_jax._vma import check_images_differ
+from signsal_jax.gradients._chunks import in_chunks, resolve_chunk
+from signsal_jax.gradients._linearize import (
     CPU_CLASSES,
     class_gradients,
     linearize,
-    looped_gradients,
     same_class_gradients,
 )
-from signsal_jax._running_extrema import RunningExtrema, no_extrema, with_classes
-from signsal_jax._types import (
-    ApplyFn,
-    ClassExtrema,
-    ClassGradients,
-    Images,
-    Logits,
-    Variables,
-)
-from signsal_jax._varying import check_images_differ
-
-
-def signed_jacobian(
-    apply_fn: ApplyFn,
-    variables: Variables,
-    images: Images,
-    *,
-    classes: Any = None,
-    class_chunk: int | str | None = None,
-    precision: str | None = "highest",
-) -> tuple[Logits, ClassGradients]:
-    """The signed gradient of every class score with respect to every pixel.
-
-    One forward pass and one pullback per class. Pure: compose it with `jax.jit`, `jax.vmap`,
-    `jax.grad` and `jax.shard_map`; differentiable as often as `apply_fn` is.
-
-    Args:
-      apply_fn: `apply_fn(variables, images) -> logits`, see `signsal_jax.ApplyFn`.
-      variables: the classifier's pytree of weights.
-      images: float `[b, h, w, c]`, pixels in [0, 1].
-      classes: the class indices to differentiate: None for all, `[m]` for the same ones in
-        every image, or `[b, m]` for each image its own. An index out of range that is only
-        known on the device gives a gradient of zeros.
-      class_chunk: classes pulled back at a time, to bound memory; None for all at once, "auto"
-        for as many as fit about 1 GiB beside the forward pass, judged by the network's largest
-        array. On CPU never more than two, which is fastest. Any value gives the same numbers.
-      precision: of float32 products. The sign is the data here, and TPUs and recent GPUs round
-        float32 products to bfloat16 or TF32 unless told otherwise: "highest" tells them. Any
-        name that `jax.default_matmul_precision` takes; None keeps the setting around the call.
-        An operation of `apply_fn` with a precision of its own keeps it.
-
-    Returns:
-      Logits `[b, k]` and the Jacobian `[b, m, h, w, c]` (`m = k` without `classes`), in score
-      units per unit of pixel value.
-
-    Raises:
-      TypeError, ValueError: images that are not floating `[b, h, w, c]` or look like NCHW;
-        logits that are not `[b, k]`; classes that are not integer `[m]` or `[b, m]`, or are
-        host values out of range; a class_chunk below 1; images split over an explicit mesh, or
-        the same on devices of a `shard_map` where logits or classes are not.
-
-    Reference: arXiv 2309.12913, section 3 (the signed gradients of all class scores).
-
-    >>> import jax.numpy as jnp, signsal_jax
-    >>> def apply_fn(variables, images):
-    ...     return images.sum((1, 2)) @ variables
-    >>> weights = jnp.asarray([[2.0, -1.0]])
-    >>> logits, jacobian = signsal_jax.signed_jacobian(apply_fn, weights, jnp.ones((1, 2, 2, 1)))
-    >>> jacobian[0, :, 0, 0, 0].tolist()
-    [2.0, -1.0]
-    """
-    chunk = resolve_chunk(class_chunk, apply_fn, variables, images)
-    logits, pullback = linearize(apply_fn, variables, images, precision=precision)
-    batch, num_classes = logits.shape
-    if classes is None:
-        classes = jnp.arange(num_classes)
-    classes = jnp.asarray(_checks.check_indices("classes", classes, num_classes))
-    if classes.ndim == 1:
-        classes = jnp.broadcast_to(classes, (batch, *classes.shape))
-    if classes.ndim != 2 or classes.shape[0] != batch or classes.shape[1] == 0:
-        raise ValueError(
-            f"classes: expected shape [m] or [{batch}, m] with m >= 1, got {classes.shape}"
-        )
-
-    # On CPU one class after the other, to its place: no copy of the whole, and no more memory.
-    unroll = min(CPU_CLASSES, chunk or num_classes)
-    one_by_one = functools.partial(looped_gradients, pullback, logits=logits, axis=1, unroll=unroll)
-
-    def by_chunks(classes: Array) -> Array:
-        chunks = in_chunks(classes, chunk, padding=num_classes)
-        rows = jax.lax.map(lambda chunk: class_gradients(pullback, chunk, logits), chunks)
-        rows = rows.reshape(-1, *rows.shape[2:])[: len(classes)]
-        return jnp.moveaxis(rows, 0, 1)
-
-    return logits, jax.lax.platform_dependent(classes.T, cpu=one_by_one, default=by_chunks)
+from signsal_jax.gradients._running import RunningExtrema, no_extrema, with_classes
 
 
 def resolve_target(logits: Logits, target: Any) -> Int[Array, " b"]:

@@ -10,10 +10,10 @@ from jax import Array
 from jaxtyping import Bool, Float
 
 from signsal_jax import _checks
-from signsal_jax._deletion_loop import agreements
 from signsal_jax._precision import at_least_float32, matmul_precision
 from signsal_jax._types import AnyArray, ApplyFn, Images, Variables
-from signsal_jax.perturbation import (
+from signsal_jax.evaluations._deletion_loop import agreements
+from signsal_jax.evaluations.perturbation import (
     FILLS,
     PAPER_FRACTIONS,
     deleted_counts,

@@ -1,7 +1,5 @@
-"""Results to files: the paper's figures, tables in Markdown and CSV."""
+"""The paper's figures: maps of example images, and deletion curves."""
 
-import csv
-import io
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -104,58 +102,3 @@ def curves_figure(summary: dict[str, Any], path: Path, title: str = "", note: st
     figure.tight_layout()
     _write_note(figure, note)
     return _save(figure, path)
-
-
-_HEADER = ("deletion", "map", "AUC", "95 % interval", "AUC - vanilla", "95 % interval", "deleted")
-
-
-def _range(bounds: dict[str, float]) -> str:
-    return f"{bounds['low']:.4f} to {bounds['high']:.4f}"
-
-
-def table_rows(summary: dict[str, Any]) -> list[tuple[str, ...]]:
-    """The AUC table, one row a curve; "deleted": the share really deleted at the last fraction."""
-    rows = []
-    for curve in summary["curves"]:
-        against = curve["auc_minus_vanilla"]
-        itself = curve["map"] == "vanilla"
-        rows.append(
-            (
-                curve["fill"],
-                curve["map"],
-                f"{curve['auc']['mean']:.4f}",
-                _range(curve["auc"]),
-                "" if itself else f"{against['mean']:+.4f}",
-                "" if itself else _range(against),
-                f"{curve['deleted'][-1]:.3f}",
-            )
-        )
-    return rows
-
-
-def markdown_table(summary: dict[str, Any]) -> str:
-    """The AUC table in Markdown."""
-    lines = [_HEADER, ("---",) * len(_HEADER), *table_rows(summary)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
-
-
-def csv_table(summary: dict[str, Any]) -> str:
-    """The AUC table as CSV, in full precision, one figure a column."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    bounds = ("mean", "low", "high")
-    writer.writerow(
-        ["fill", "map"]
-        + [f"auc_{bound}" for bound in bounds]
-        + [f"auc_minus_vanilla_{bound}" for bound in bounds]
-        + [f"fidelity_{fraction:.12g}" for fraction in summary["fractions"]]
-        + [f"deleted_{fraction:.12g}" for fraction in summary["fractions"]]
-    )
-    for curve in summary["curves"]:
-        writer.writerow(
-            [curve["fill"], curve["map"]]
-            + [curve[name][bound] for name in ("auc", "auc_minus_vanilla") for bound in bounds]
-            + curve["fidelity"]
-            + curve["deleted"]
-        )
-    return text.getvalue()

@@ -13,10 +13,10 @@ from jax.experimental import topologies
 from jax.sharding import NamedSharding, PartitionSpec
 
 from signsal_jax import sharding
-from signsal_jax._chips import CHIPS, Chip
-from signsal_jax._hlo_cost import Cost, program_cost
 from signsal_jax.models import from_nnx
 from signsal_jax.models.registry import create_backbone, image_size
+from signsal_jax.plan._chips import CHIPS, Chip
+from signsal_jax.plan._hlo_cost import Cost, program_cost
 from signsal_jax.study import StudyConfig, study_step
 
 CHANNELS = 3

@@ -10,15 +10,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from signsal_jax import _files, data
+from signsal_jax import _provenance, data
 from signsal_jax.maps import COMPARATIVE_METHODS
 from signsal_jax.models import Model
 from signsal_jax.statistics import SHARES
-from signsal_jax.store import Store
-from signsal_jax.study import ArraySpec, StudyConfig
+from signsal_jax.study._config import StudyConfig
+from signsal_jax.study._store import Store
+from signsal_jax.study._table import ArraySpec
 
 # What no number depends on: a word changed there must not end a study of days.
-_EDGES = ("cli", "report.py", "evaluation.py", "checkpoint.py", "images.py")
+_EDGES = ("cli", "report", "evaluation.py", "checkpoint.py")
 # The rate is that of the newest commits: a study may have stood still for a night.
 _RECENT = 50
 
@@ -35,7 +36,7 @@ def _weights_sha256(variables: Any) -> str:
 @functools.cache
 def _code_sha256() -> str:
     digest = hashlib.sha256()
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     for path in sorted(package.rglob("*.py")):
         name = path.relative_to(package)
         if name.parts[0] not in _EDGES:
@@ -64,7 +65,7 @@ def manifest(
         "network": dict(model.origin),
         "weights_sha256": _weights_sha256(model.variables),
         "code_sha256": _code_sha256(),
-        "versions": _files.versions(),
+        "versions": _provenance.versions(),
         "arrays": {name: spec._asdict() for name, spec in specs.items()},
         "names": {
             "class": list(model.class_names),

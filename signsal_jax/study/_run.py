@@ -1,7 +1,7 @@
 """Runs a study: data in, chunks over this process's devices, commits, the merged summary."""
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -13,9 +13,11 @@ from tqdm import tqdm
 
 from signsal_jax import _checks, data, sharding
 from signsal_jax.models import Model
-from signsal_jax.store import Store
-from signsal_jax.study import StudyConfig, array_specs, chunk_sums, run_chunks, study_step
-from signsal_jax.study_manifest import manifest
+from signsal_jax.study._config import StudyConfig
+from signsal_jax.study._manifest import manifest
+from signsal_jax.study._step import study_step
+from signsal_jax.study._store import Store
+from signsal_jax.study._table import array_specs, chunk_sums
 
 # Long enough for the slowest process of a pod to finish after the fastest.
 _BARRIER_SECONDS = 7 * 24 * 3600
@@ -150,3 +152,36 @@ def run_study(
         )
     complete = len(store.committed()) == store.chunks
     return store.merge() if complete and jax.process_index() == 0 else None
+
+
+def run_chunks(
+    step: Callable[..., dict[str, Array]],
+    chunks: Iterable[int],
+    read: Callable[[int], tuple[tuple[Array, Array], int]],
+    write: Callable[[int, dict[str, np.ndarray]], None],
+    stop: Callable[[], bool],
+) -> None:
+    """Computes chunks one after another; the next runs on the device while one is written.
+
+    Args:
+      step: `step(images, labels)`, compiled.
+      chunks: their numbers.
+      read: gives a chunk's placed (images, labels) and how many of the rows are real.
+      write: stores and commits a chunk's arrays; returns once they are durable.
+      stop: asked before each chunk; what was started is still committed.
+    """
+
+    def finish(chunk: int, rows: int, result: dict[str, Array]) -> None:
+        write(chunk, {name: np.asarray(values)[:rows] for name, values in result.items()})
+
+    started: tuple[int, int, dict[str, Array]] | None = None
+    for chunk in chunks:
+        if stop():
+            break
+        inputs, rows = read(chunk)
+        following = (chunk, rows, step(*inputs))
+        if started:
+            finish(*started)
+        started = following
+    if started:
+        finish(*started)

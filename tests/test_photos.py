@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from signsal_jax.images import read_image
+from signsal_jax.data.photos import read_image
 
 SHAPE = (8, 8, 3)
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from signsal_jax._conv_blocks import image_blocks, kernel_blocks
+from signsal_jax.nn._blocks import image_blocks, kernel_blocks
 
 
 def flipped(kernel: Array) -> Array:

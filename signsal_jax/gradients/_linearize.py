@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from signsal_jax import _checks
 from signsal_jax._precision import matmul_precision
 from signsal_jax._types import ApplyFn, Gradients, Images, Logits, Variables
-from signsal_jax._varying import check_images_differ, explicitly_sharded, varying_like
+from signsal_jax._vma import check_images_differ, explicitly_sharded, varying_like
 
 OUTPUTS = ("logits", "log_softmax", "softmax")
 _OUTPUT_FNS = {

@@ -39,7 +39,7 @@ def read_image(
 
     >>> import tempfile, pathlib
     >>> from PIL import Image
-    >>> from signsal_jax.images import read_image
+    >>> from signsal_jax.data.photos import read_image
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = pathlib.Path(folder) / "red.png"
     ...     Image.new("RGB", (40, 20), "red").save(path)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from signsal_jax._conv_blocks import direct
+from signsal_jax.nn._blocks import direct
 
 _TILE = 4
 _TAPS = 3

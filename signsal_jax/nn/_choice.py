@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from signsal_jax import _conv_blocks, _conv_pullbacks, _conv_winograd
-from signsal_jax._varying import varying_alike
+from signsal_jax._vma import varying_alike
+from signsal_jax.nn import _blocks, _pullbacks, _winograd
 
 Form = Callable[[Array, Array], Array]
 
@@ -48,23 +48,23 @@ def forms(images: Array, kernel: Array, *, strides: int, padding: int, groups: i
     ):
         return Forms()
     size = (height, width)
-    outputs = [_conv_blocks.output_size(n, window, strides, padding) for n in size]
+    outputs = [_blocks.output_size(n, window, strides, padding) for n in size]
     if min(outputs) < 1:
         return Forms()
     settings = {"strides": strides, "padding": padding}
     if groups > 1:
         if groups != channels or features != channels:
             return Forms()
-        depthwise = functools.partial(_conv_blocks.depthwise, **settings)
+        depthwise = functools.partial(_blocks.depthwise, **settings)
         return Forms(depthwise, depthwise, depthwise)
     if window == 1 and padding == 0:
-        pointwise = functools.partial(_conv_blocks.pointwise, strides=strides)
+        pointwise = functools.partial(_blocks.pointwise, strides=strides)
         return Forms(pointwise, pointwise, pointwise)
     pairs = height * width * outputs[0] * outputs[1]
     if pairs <= _MAX_DENSE_PAIRS:
-        dense = functools.partial(_conv_blocks.dense, **settings)
+        dense = functools.partial(_blocks.dense, **settings)
         return Forms(dense, dense, dense if pairs == 1 else None)
-    own = functools.partial(_conv_blocks.plain, **settings)
+    own = functools.partial(_blocks.plain, **settings)
     if strides > 1:
         return _strided(own, channels, outputs, window=window, size=size, **settings)
     return _unstrided(own, images, kernel, padding=padding)
@@ -82,14 +82,14 @@ def _strided(
 ) -> Forms:
     settings = {"strides": strides, "padding": padding}
     if channels <= _MAX_STEM_CHANNELS:
-        forward = functools.partial(_conv_blocks.space_to_depth, **settings)
+        forward = functools.partial(_blocks.space_to_depth, **settings)
         return Forms(
             forward if outputs[1] >= _MIN_STEM_WIDTH else None,
-            _images_form(_conv_pullbacks.images_by_blocks, own, size=size, **settings),
-            _kernel_form(_conv_pullbacks.kernel_by_blocks, own, window=window, **settings),
+            _images_form(_pullbacks.images_by_blocks, own, size=size, **settings),
+            _kernel_form(_pullbacks.kernel_by_blocks, own, window=window, **settings),
         )
     small = min(outputs) < _MIN_STRIDED_OUTPUT
-    pullback = _conv_pullbacks.images_by_phases if small else _conv_pullbacks.images_by_dilation
+    pullback = _pullbacks.images_by_phases if small else _pullbacks.images_by_dilation
     return Forms(images=_images_form(pullback, own, size=size, **settings))
 
 
@@ -99,20 +99,20 @@ def _unstrided(own: Form, images: Array, kernel: Array, *, padding: int) -> Form
     opposite = window - 1 - padding
     if opposite < 0:
         return Forms()
-    forward = functools.partial(_conv_blocks.direct, padding=(padding, padding))
-    backward = functools.partial(_conv_blocks.direct, padding=(opposite, opposite))
-    pixels = batch * _conv_winograd.tiles(height) * width
+    forward = functools.partial(_blocks.direct, padding=(padding, padding))
+    backward = functools.partial(_blocks.direct, padding=(opposite, opposite))
+    pixels = batch * _winograd.tiles(height) * width
     if (
         (window, padding) == (3, 1)
         and min(channels, features) >= _MIN_WINOGRAD_CHANNELS
         and pixels >= _MIN_WINOGRAD_PIXELS
     ):
-        forward = backward = _conv_winograd.conv3x3
-    by_rows = functools.partial(_conv_pullbacks.kernel_by_rows, window=window, padding=padding)
+        forward = backward = _winograd.conv3x3
+    by_rows = functools.partial(_pullbacks.kernel_by_rows, window=window, padding=padding)
     return Forms(
         forward,
         _images_form(
-            lambda cotangent, kernel: backward(cotangent, _conv_pullbacks.flipped(kernel)), own
+            lambda cotangent, kernel: backward(cotangent, _pullbacks.flipped(kernel)), own
         ),
         _kernel_form(by_rows, own) if window <= _MAX_ROWS_WINDOW else None,
     )

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from signsal_jax._chips import FLOAT32_PASSES, Chip
-from signsal_jax._hlo_cost import Cost
-from signsal_jax._plan_compile import (
+from signsal_jax.plan._chips import FLOAT32_PASSES, Chip
+from signsal_jax.plan._compile import (
     CHANNELS,
     COMPILER_OPTIONS,
     CompiledStep as CompiledStep,
@@ -18,6 +17,7 @@ from signsal_jax._plan_compile import (
     compile_step as compile_step,
     topology_devices as topology_devices,
 )
+from signsal_jax.plan._hlo_cost import Cost
 from signsal_jax.study import array_specs
 
 
@@ -45,7 +45,7 @@ def step_seconds(cost: Cost, chip: Chip, utilization: float) -> float:
     Raises:
       ValueError: a utilization outside (0, 1].
 
-    >>> from signsal_jax._chips import CHIPS
+    >>> from signsal_jax.plan._chips import CHIPS
     >>> step_seconds(Cost(197 * 10**12, 6 * 197 * 10**12, {}), CHIPS["v5e"], 0.5)
     12.0
     """

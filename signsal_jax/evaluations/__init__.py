@@ -1,0 +1,13 @@
+"""Evaluations of saliency maps, one file each."""
+
+from signsal_jax.evaluations.deletion import (
+    PAPER_CURVES as PAPER_CURVES,
+    DeletionCurve as DeletionCurve,
+    deletion_curve as deletion_curve,
+    evaluate_deletion as evaluate_deletion,
+)
+from signsal_jax.evaluations.perturbation import (
+    PAPER_FRACTIONS as PAPER_FRACTIONS,
+    delete as delete,
+    deletion_masks as deletion_masks,
+)

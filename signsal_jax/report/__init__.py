@@ -1,0 +1,11 @@
+"""What people look at: figures and tables of results."""
+
+from signsal_jax.report.figures import (
+    curves_figure as curves_figure,
+    maps_figure as maps_figure,
+)
+from signsal_jax.report.tables import (
+    csv_table as csv_table,
+    markdown_table as markdown_table,
+    table_rows as table_rows,
+)

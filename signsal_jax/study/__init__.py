@@ -1,0 +1,40 @@
+"""Studies of whole data sets: sharded over devices, resumable, one engine for every evaluation."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from signsal_jax.study._config import (
+    STORABLE as STORABLE,
+    STORAGES as STORAGES,
+    StudyConfig as StudyConfig,
+)
+from signsal_jax.study._step import study_step as study_step
+from signsal_jax.study._table import array_specs as array_specs
+
+if TYPE_CHECKING:
+    from signsal_jax.study._manifest import status_lines as status_lines
+    from signsal_jax.study._run import run_study as run_study
+    from signsal_jax.study._store import (
+        Store as Store,
+        StudyError as StudyError,
+        open_study as open_study,
+    )
+
+_STORED = {
+    "Store": "_store",
+    "StudyError": "_store",
+    "open_study": "_store",
+    "run_study": "_run",
+    "status_lines": "_manifest",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # The pure step is all that a plan needs; what touches storage takes long to import.
+    if name in _STORED:
+        return getattr(importlib.import_module(f"{__name__}.{_STORED[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_STORED})

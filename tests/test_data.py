@@ -1,7 +1,11 @@
 """Data by name: splits, batches, what is said when something is missing; never TensorFlow."""
 
+import dataclasses
+import hashlib
 import importlib
 import io
+import json
+import os
 import re
 import shlex
 import shutil
@@ -16,7 +20,7 @@ import tyro
 from PIL import Image
 
 from signsal_jax import cli, data
-from signsal_jax.data import tfds as tfds_reading
+from signsal_jax.data import fingerprint, tfds as tfds_reading
 
 SHARED = Path(__file__).parents[2] / "shared" / "tfds"
 
@@ -317,6 +321,97 @@ def test_imagenette(no_tensorflow, monkeypatch):
     small = data.load("imagenette", "test", data_dir=folder, image_size=(32, 48))
     assert small.source[5][0].shape == (32, 48, 3)
     assert small.source[5][1] == test.source[5][1]
+
+
+# Fingerprints.
+
+
+def test_fingerprint_of_a_tfds_set_is_its_shards_names_sizes_and_checksums(tiny_dir, tmp_path):
+    dataset = data.load("tiny", "train", data_dir=tiny_dir, image_size=(5, 7))
+    (shard,) = (tiny_dir / "tiny" / "1.2.3").glob("tiny-train*")
+    content = shard.read_bytes()
+    expected = {
+        "name": shard.name,
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    assert dataset.fingerprint == {"kind": "files", "files": [expected]}
+    assert json.loads(json.dumps(dataset.fingerprint)) == dataset.fingerprint
+    # A copy elsewhere is the same set, other pixels under the same name and size are not.
+    shutil.copytree(tiny_dir / "tiny", tmp_path / "tiny")
+    moved = data.load("tiny", "train", data_dir=tmp_path, image_size=(5, 7))
+    assert moved.fingerprint == dataset.fingerprint
+    copied = tmp_path / "tiny" / "1.2.3" / shard.name
+    copied.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    changed = dataclasses.replace(moved)  # a fingerprint is made once per data set
+    assert changed.fingerprint != dataset.fingerprint
+
+
+def test_fingerprint_of_huge_files_covers_blocks_of_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(fingerprint, "_WHOLE_BYTES", 1000)
+    monkeypatch.setattr(fingerprint, "_BLOCK_BYTES", 8)
+    path = tmp_path / "shard"
+    path.write_bytes(bytes(2000))
+    (whole,) = fingerprint.of_files([path])["files"]
+    assert set(whole) == {"name", "bytes", "sha256_of_blocks"}
+    for place in (0, 1999):
+        changed = bytearray(2000)
+        changed[place] = 1
+        path.write_bytes(changed)
+        assert fingerprint.of_files([path])["files"] != [whole]
+
+
+def test_fingerprint_of_digits_and_arrays_is_of_their_contents():
+    train, test = (data.load("mnist5k", split) for split in ("train", "test"))
+    assert train.fingerprint != test.fingerprint
+    assert test.fingerprint == data.load("mnist5k", "validation").fingerprint
+    images, labels = np.zeros((2, 3, 3, 1), np.uint8), np.arange(2)
+    one = data.Arrays(images, labels).fingerprint()
+    assert data.Arrays(images.copy(), labels.copy()).fingerprint() == one
+    changed = images.copy()
+    changed[1, 2, 2, 0] = 1
+    assert data.Arrays(changed, labels).fingerprint() != one
+    assert data.Arrays(images, labels[::-1]).fingerprint() != one
+
+
+@pytest.mark.parametrize("changed", ["time", "size", "name"])
+def test_fingerprint_of_a_folder_is_of_names_sizes_and_times(changed, tmp_path):
+    path, other = tmp_path / "a", tmp_path / "b"
+
+    def fingerprint_with(text, time):
+        other.write_text(text)
+        os.utime(other, (1, time))
+        return fingerprint.of_listing(tmp_path, sorted(tmp_path.iterdir()))
+
+    path.write_text("12345")
+    one = fingerprint_with("12345", 1)
+    assert (one["kind"], one["files"], one["bytes"]) == ("folder", 2, 10)
+    assert fingerprint_with("54321", 1) == one  # the price of not opening the files
+    if changed == "name":
+        other = other.rename(tmp_path / "c")
+    text, time = "123456" if changed == "size" else "12345", 2 if changed == "time" else 1
+    assert fingerprint_with(text, time) != one
+
+
+def test_fingerprint_of_other_sources_is_of_samples():
+    class Source:
+        def __init__(self, level=0):
+            self.level, self.read = level, []
+
+        def __len__(self):
+            return 1000
+
+        def __getitem__(self, index):
+            self.read.append(index)
+            return np.full((2, 2, 3), index % 100 + self.level, np.uint8), index
+
+    source = Source()
+    one = fingerprint.of_source(source)
+    assert (one["kind"], one["length"]) == ("elements", 1000)
+    assert len(source.read) == 64
+    assert {0, 999} <= {*source.read}
+    assert fingerprint.of_source(Source()) == one
+    assert fingerprint.of_source(Source(level=1)) != one
 
 
 # Pixels and batches.

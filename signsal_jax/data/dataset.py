@@ -1,6 +1,7 @@
 """A labelled image set, and the batches made from it."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -9,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from PIL import Image
 
 from signsal_jax._extras import extra
+from signsal_jax.data import fingerprint
 
 
 @runtime_checkable
@@ -20,16 +22,21 @@ class Source(Protocol):
 
 
 class Arrays:
-    """Images and labels in memory."""
+    """Images and labels in memory, and the source that they were read from, if any."""
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray):
-        self.images, self.labels = images, labels
+    def __init__(self, images: np.ndarray, labels: np.ndarray, read_from: Source | None = None):
+        self.images, self.labels, self._read_from = images, labels, read_from
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
         return self.images[index], int(self.labels[index])
+
+    def fingerprint(self) -> dict[str, Any]:
+        if self._read_from is not None:
+            return fingerprint.of_source(self._read_from)
+        return fingerprint.of_arrays(self.images, self.labels)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +64,15 @@ class Dataset:
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
         return self.source[index]
+
+    @functools.cached_property
+    def fingerprint(self) -> dict[str, Any]:
+        """What tells this data from other data, ready for JSON; made when first asked for.
+
+        Two data sets with equal fingerprints hold the same images. It has a `kind` and, depending
+        on that, names, sizes, times and checksums, see `data.fingerprint`.
+        """
+        return fingerprint.of_source(self.source)
 
 
 class Batch(NamedTuple):

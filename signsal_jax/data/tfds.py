@@ -4,7 +4,7 @@ import contextlib
 import logging
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from signsal_jax._extras import extra
+from signsal_jax.data import fingerprint
 from signsal_jax.data.dataset import Arrays, Dataset, Source, resize
 from signsal_jax.data.digits import MNIST5K
 
@@ -30,8 +31,8 @@ class NotPreparedError(FileNotFoundError):
 class _Decoded:
     """A TFDS random-access source, decoded and resized on access."""
 
-    def __init__(self, source: Any, shape: tuple[int, int, int]):
-        self.source, self.shape = source, shape
+    def __init__(self, source: Any, shape: tuple[int, int, int], shards: Sequence[Path]):
+        self.source, self.shape, self.shards = source, shape, shards
 
     def __len__(self) -> int:
         return len(self.source)
@@ -39,6 +40,9 @@ class _Decoded:
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
         element = self.source[index]
         return resize(element["image"], self.shape[:2]), int(element["label"])
+
+    def fingerprint(self) -> dict[str, Any]:
+        return fingerprint.of_files(self.shards)
 
 
 def default_data_dir() -> Path:
@@ -136,13 +140,16 @@ def _load(name: str, split: str, data_dir: Path, image_size: tuple[int, int] | N
         )
     shape = (height, width, channels)
     note = Path(builder.data_path) / "NOTE.txt"
+    shards = [Path(path) for path in splits[split].filepaths]
     return Dataset(
         name=f"{builder.info.full_name.rpartition('/')[0]}:{builder.info.version}",
         split=split,
         class_names=tuple(features["label"].names),
         image_shape=shape,
         source=_cached(
-            _Decoded(builder.as_data_source(split=split), shape), shape, f"reading {name} {split}"
+            _Decoded(builder.as_data_source(split=split), shape, shards),
+            shape,
+            f"reading {name} {split}",
         ),
         note=note.read_text().strip() if note.exists() else "",
     )
@@ -156,4 +163,4 @@ def _cached(source: Source, shape: tuple[int, int, int], title: str) -> Source:
     # delay: nothing is drawn for what takes less than two seconds.
     for index in tqdm(range(len(source)), desc=title, unit="image", delay=2):
         images[index], labels[index] = source[index]
-    return Arrays(images, labels)
+    return Arrays(images, labels, read_from=source)

@@ -1,0 +1,109 @@
+"""Fingerprints of data: recorded with results, compared before a run goes on with them."""
+
+import concurrent.futures
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# Up to here every byte is hashed, in seconds. Above, blocks of each file: the sets of hundreds of
+# gigabytes would take as many seconds, on every host of a pod.
+_WHOLE_BYTES = 4 * 2**30
+_BLOCK_BYTES = 2**20
+_BLOCKS = 64
+# Elements read of a source that cannot say what it holds.
+_SAMPLES = 64
+
+
+def of_arrays(*arrays: np.ndarray) -> dict[str, Any]:
+    """The fingerprint of arrays: one SHA-256 of their types, shapes and contents.
+
+    >>> import numpy as np
+    >>> from signsal_jax.data import fingerprint
+    >>> one, other = (fingerprint.of_arrays(np.full(3, value)) for value in (1, 2))
+    >>> one["kind"], one == other
+    ('arrays', False)
+    """
+    return {"kind": "arrays", "sha256": _sha256_of_arrays(arrays)}
+
+
+def of_files(paths: Sequence[Path]) -> dict[str, Any]:
+    """The fingerprint of large files, such as the shards of a set: names, sizes and checksums.
+
+    Up to 4 GiB in all, the checksum (`sha256`) covers every byte. Above, it covers 64 blocks of
+    1 MiB spread over each file, the first and the last included, and is called `sha256_of_blocks`.
+    Neither folders nor times count, so that a copied set is the same set.
+    """
+    sizes = [path.stat().st_size for path in paths]
+    name, checksum = ("sha256", _sha256)
+    if sum(sizes) > _WHOLE_BYTES:
+        name, checksum = ("sha256_of_blocks", _sha256_of_blocks)
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing frees the GIL
+        checksums = pool.map(checksum, paths)
+        files = [
+            {"name": path.name, "bytes": size, name: digest}
+            for path, size, digest in zip(paths, sizes, checksums, strict=True)
+        ]
+    return {"kind": "files", "files": files}
+
+
+def of_listing(root: Path, paths: Iterable[Path]) -> dict[str, Any]:
+    """The fingerprint of a folder of many files: a checksum of their names, sizes and times.
+
+    The files are not opened, so this takes milliseconds per thousand files.
+    """
+    digest, count, total = hashlib.sha256(), 0, 0
+    for path in paths:
+        found = path.stat()
+        name = os.fsencode(path.relative_to(root).as_posix())
+        digest.update(b"%s\0%d\0%d\0" % (name, found.st_size, found.st_mtime_ns))
+        count, total = count + 1, total + found.st_size
+    return {
+        "kind": "folder",
+        "files": count,
+        "bytes": total,
+        "sha256_of_listing": digest.hexdigest(),
+    }
+
+
+def of_source(source: Any) -> dict[str, Any]:
+    """The fingerprint of any source of images and labels.
+
+    A source says itself what it holds where it has a method `fingerprint()`. Of any other, its
+    length and up to 64 elements spread evenly over it, the first and the last included.
+    """
+    own: Callable[[], dict[str, Any]] | None = getattr(source, "fingerprint", None)
+    if own is not None:
+        return own()
+    rows = sorted({*np.linspace(0, len(source) - 1, _SAMPLES).astype(int).tolist()})
+    digest = hashlib.sha256()
+    for row in rows if len(source) else ():
+        image, label = source[row]
+        digest.update(_sha256_of_arrays((np.asarray(image), np.asarray(label))).encode())
+    return {"kind": "elements", "length": len(source), "sha256_of_samples": digest.hexdigest()}
+
+
+def _sha256_of_arrays(arrays: Iterable[np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype.str} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sha256_of_blocks(path: Path) -> str:
+    digest = hashlib.sha256()
+    last = max(0, path.stat().st_size - _BLOCK_BYTES)
+    with path.open("rb") as file:
+        for start in np.linspace(0, last, _BLOCKS).astype(int).tolist():
+            file.seek(start)
+            digest.update(file.read(_BLOCK_BYTES))
+    return digest.hexdigest()

@@ -2,10 +2,12 @@
 
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+_LONGEST_SUFFIX = 32
 
 
 def check_writable(folder: Path) -> None:
@@ -25,15 +27,16 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> Path:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays last: matplotlib and PIL read the format from it.
-    handle, name = tempfile.mkstemp(prefix=".incomplete-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    # The suffix stays last: matplotlib and PIL read the format from it. The rest of the name does
+    # not, since both together could be longer than a file system takes.
+    suffix = path.suffix if len(os.fsencode(path.suffix)) <= _LONGEST_SUFFIX else ""
+    temporary = path.parent / f".incomplete-{secrets.token_hex(8)}{suffix}"
+    # Made by open, which leaves the file's mode to the umask.
+    temporary.open("xb").close()
     try:
         write(temporary)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

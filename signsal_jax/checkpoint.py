@@ -14,15 +14,21 @@ import numpy as np
 import orbax.checkpoint as ocp
 from flax import nnx
 
-from signsal_jax import _checks, _files
-from signsal_jax.models import MODELS, Model, create, from_nnx
+from signsal_jax import _files, _run_config
+from signsal_jax._digests import digests
+from signsal_jax.models import Model, create, from_nnx
 from signsal_jax.models.normalize import Normalize
 from signsal_jax.models.resnet import WithHead
 
 CONFIG = "config.json"
 CHECKPOINTS = "checkpoints"
+# Every checkpoint of a run that says so has digests of its arrays; runs of version 0.1 say nothing.
+_FORMAT_FIELD = "checkpoint_format"
+_FORMAT = 1
+_DIGESTS = "sha256"
+_LARGEST_CONFIG = 2**26
 # Where things lie may change between starts; what is computed may not.
-_FREE_FIELDS = ("out", "data_dir", "weights")
+_FREE_FIELDS = ("out", "data_dir", "weights", _FORMAT_FIELD)
 
 
 class RunError(ValueError):
@@ -41,24 +47,14 @@ def read_config(run: Path) -> dict[str, Any]:
             f"run {run}: expected a folder made by  python -m train --out {run}, found no {path}"
         )
     try:
+        if path.stat().st_size > _LARGEST_CONFIG:
+            raise ValueError(f"expected at most {_LARGEST_CONFIG} bytes")
         config = json.loads(path.read_text())
-        _check_network(config["model"], config["class_names"], config["image_shape"])
+        fields = (config["model"], config["class_names"], config["image_shape"])
+        _run_config.check_network(*fields, config.get("preprocessing"))
         return {**config, "class_names": tuple(config["class_names"])}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunError(f"run {run}: {path} is damaged ({error!r}): restore or delete it") from error
-
-
-def _check_network(model: Any, class_names: Any, image_shape: Any) -> None:
-    """Raises unless a network can be made of what a configuration says."""
-    _checks.check_member("model", model, MODELS)
-    if not isinstance(class_names, list) or len(class_names) < 2:
-        raise ValueError(f"class_names: expected a list of at least two, got {class_names!r}")
-    if not (
-        isinstance(image_shape, list)
-        and len(image_shape) == 3
-        and all(isinstance(size, int) and size > 0 for size in image_shape)
-    ):
-        raise ValueError(f"image_shape: expected [height, width, channels], got {image_shape!r}")
 
 
 def _computed(config: dict[str, Any]) -> dict[str, Any]:
@@ -82,7 +78,7 @@ def claim(run: Path, config: dict[str, Any]) -> None:
     if not (run / CONFIG).exists():
         if run.exists() and any(run.iterdir()):
             raise RunError(f"out: expected a new or empty folder or a run, {run} holds other files")
-        _files.write_json(run / CONFIG, config)
+        _files.write_json(run / CONFIG, {_FORMAT_FIELD: _FORMAT, **config})
         return
     now = json.loads(json.dumps(config))
     now["class_names"] = tuple(now["class_names"])
@@ -112,8 +108,12 @@ def manager(run: Path, *, read_only: bool = False) -> Iterator[ocp.CheckpointMan
 
 
 def save(opened: ocp.CheckpointManager, step: int, state: Any) -> None:
-    """Saves a pytree of arrays as the checkpoint of `step`; it appears once it is whole."""
-    opened.save(step, args=ocp.args.PyTreeSave(state))
+    """Saves a pytree of arrays as the checkpoint of `step`; it appears once it is whole.
+
+    The digests are a part of it: orbax writes them before it gives the checkpoint its name.
+    """
+    metadata = {_DIGESTS: digests(state)}
+    opened.save(step, args=ocp.args.PyTreeSave(state), custom_metadata=metadata)
 
 
 @contextlib.contextmanager
@@ -140,7 +140,7 @@ def restore(opened: ocp.CheckpointManager, like: Any) -> tuple[int, Any] | None:
     `like` may be a part of what was saved: the rest is not read.
 
     Raises:
-      RunError: the checkpoint is truncated, damaged, or of another shape.
+      RunError: the checkpoint is truncated, damaged (any bit of its arrays), or of another shape.
     """
     step = opened.latest_step()
     if step is None:
@@ -172,7 +172,26 @@ def restore(opened: ocp.CheckpointManager, like: Any) -> tuple[int, Any] | None:
             f"checkpoint {folder}: expected the network of {CONFIG}, got another "
             f"({'; '.join(wrong[:3])}): restore the {CONFIG} it was trained with, or train again"
         )
+    _check_digests(opened, step, state)
     return step, state
+
+
+def _check_digests(opened: ocp.CheckpointManager, step: int, state: Any) -> None:
+    """Raises RunError unless the arrays are bit for bit those that were saved."""
+    folder = Path(opened.directory) / str(step)
+    way_back = "Delete that folder to fall back on the one before"
+    saved = opened.metadata(step).custom_metadata
+    recorded = saved.get(_DIGESTS) if isinstance(saved, dict) else None
+    if not isinstance(recorded, dict):
+        if _FORMAT_FIELD not in read_config(folder.parents[1]):
+            return
+        raise RunError(f"checkpoint {folder}: expected digests of its arrays, got none. {way_back}")
+    changed = [path for path, digest in digests(state).items() if recorded.get(path) != digest]
+    if changed:
+        raise RunError(
+            f"checkpoint {folder}: expected the arrays that were saved, got others (in "
+            f"{', '.join(changed[:3])}): the files are damaged. {way_back}"
+        )
 
 
 def load_run(run: Path) -> Model:

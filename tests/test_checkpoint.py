@@ -129,11 +129,48 @@ def test_damaged_configuration(run, text):
         ("class_names", ["cat"]),
         ("class_names", 3),
         ("class_names", "cat"),
+        ("class_names", ["cat", 3]),
+        ("class_names", ["cat"] * 100_001),
+        ("image_shape", [10**9, 16, 1]),
+        ("image_shape", [10**5, 10**5, 1]),
+        ("image_shape", [1, 1, 10**6]),
+        ("image_shape", [True, 16, 1]),
+        ("preprocessing", {"mean": [0.5], "std": [0.5]}),
     ],
 )
 def test_impossible_configuration(run, field, value):
     runs.edit_config(run, **{field: value})
     assert_refused(run, str(run / "config.json"), field, "restore or delete it")
+
+
+@pytest.mark.parametrize(
+    "preprocessing",
+    [
+        {"mean": [0.5], "std": [0.0]},
+        {"mean": [0.5], "std": [-1.0]},
+        {"mean": [0.5], "std": [float("nan")]},
+        {"mean": [0.5], "std": [float("inf")]},
+        {"mean": [0.5, 0.5], "std": [1.0, 1.0]},
+        {"mean": [0.5], "std": ["1"]},
+        {"mean": [0.5], "std": [True]},
+        {"mean": 0.5, "std": 0.5},
+        {"mean": [0.5]},
+        {"mean": [0.5], "std": [0.5], "network": 1},
+        "no",
+        [],
+    ],
+)
+def test_impossible_preprocessing(run, preprocessing):
+    runs.edit_config(run, model="resnet18", preprocessing=preprocessing)
+    assert_refused(run, str(run / "config.json"), "preprocessing: expected", "restore or delete it")
+
+
+def test_a_configuration_too_deep_or_too_large(run, monkeypatch):
+    path = run / "config.json"
+    path.write_text("[" * 100_000)
+    assert_refused(run, str(path), "damaged")
+    monkeypatch.setattr(checkpoint, "_LARGEST_CONFIG", 10)
+    assert_refused(run, str(path), "expected at most 10 bytes")
 
 
 @pytest.mark.parametrize("names", [NAMES[:2], (*NAMES, "fox")])
@@ -162,6 +199,86 @@ def test_weights_that_are_no_numbers(tmp_path, value):
     assert_refused(run, str(run), "blocks.1.convs.2.bias", "--learning-rate")
 
 
+# Damage that the storage does not notice.
+
+
+def without_digests(run):
+    """The newest checkpoint as version 0.1 wrote it."""
+    path = run / "checkpoints" / "10" / "_CHECKPOINT_METADATA"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "custom_metadata": {}}))
+
+
+def test_a_flipped_bit_is_noticed(tmp_path):
+    """Bits all over the file that holds the arrays: an error, or the very same numbers."""
+    numbers = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
+    state = {"variables": {"a": numbers, "b": numbers[0]}}
+    checkpoint.claim(tmp_path, CONFIG)
+    with checkpoint.manager(tmp_path) as opened:
+        checkpoint.save(opened, 10, state)
+    path = largest_file(tmp_path / "checkpoints" / "10")
+    whole = path.read_bytes()
+    generator, messages = np.random.default_rng(0), []
+    for place in generator.integers(0, len(whole), 40):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << int(generator.integers(8))
+        path.write_bytes(damaged)
+        with checkpoint.manager(tmp_path, read_only=True) as opened:
+            try:
+                restored = checkpoint.restore(opened, state)
+            except checkpoint.RunError as error:
+                messages.append(str(error))
+            else:
+                assert restored is not None
+                jax.tree.map(np.testing.assert_array_equal, restored[1], state)
+    assert all("Delete that folder to fall back on the one before" in text for text in messages)
+    # Those that the storage itself let through.
+    assert sum("got others (in variables.a" in text for text in messages) > 10
+
+
+@pytest.mark.parametrize("part", ["variables", "opt_state"])
+def test_other_numbers_are_named_on_resume_and_on_loading(saved, tmp_path, part):
+    """A whole checkpoint with other numbers in it, under the digests of the right ones."""
+    other = {"variables": runs.random_variables(3, 1), "opt_state": [np.zeros(3, np.float32)]}
+    (other["opt_state"][0] if part == "opt_state" else other["variables"]["stem"]["bias"])[1] += 1
+    run = shutil.copytree(saved, tmp_path / "run")
+    shutil.rmtree(run / "checkpoints")
+    with checkpoint.manager(run) as opened:
+        checkpoint.save(opened, 10, other)
+    metadata = "checkpoints/10/_CHECKPOINT_METADATA"
+    shutil.copy(saved / metadata, run / metadata)
+    name = {"variables": "variables.stem.bias", "opt_state": "opt_state.0"}[part]
+    with (
+        checkpoint.manager(run, read_only=True) as opened,
+        pytest.raises(checkpoint.RunError, match=f"got others .in {name}.: the files are damaged"),
+    ):
+        checkpoint.restore(opened, other)
+    if part == "variables":
+        assert_refused(run, name)
+    else:  # an optimizer's state is not read for a network
+        checkpoint.load_run(run)
+
+
+def test_a_checkpoint_that_lost_its_digests(run):
+    without_digests(run)
+    assert_refused(run, str(run / "checkpoints" / "10"), "expected digests", "Delete that folder")
+    shutil.rmtree(run / "checkpoints" / "10")
+    assert checkpoint.load_run(run).origin["step"] == 5
+
+
+def test_a_run_from_before_digests_loads_and_goes_on(run):
+    without_digests(run)
+    runs.edit_config(run, checkpoint_format=None)
+    assert checkpoint.load_run(run).origin["step"] == 10
+    described = json.loads((run / "config.json").read_text())
+    checkpoint.claim(run, described)
+    state = {"variables": runs.random_variables(3, 1), "opt_state": [np.zeros(3, np.float32)]}
+    with checkpoint.manager(run) as opened:
+        assert checkpoint.restore(opened, state) is not None
+        checkpoint.save(opened, 15, state)
+    assert json.loads((run / "config.json").read_text()) == described
+    assert checkpoint.load_run(run).origin["step"] == 15
+
+
 # Whose folder it is.
 
 CONFIG = {
@@ -176,7 +293,7 @@ CONFIG = {
 def test_a_folder_is_claimed_once_and_again_by_the_same_configuration(tmp_path):
     run = tmp_path / "new" / "run"
     checkpoint.claim(run, CONFIG)
-    assert json.loads((run / "config.json").read_text()) == CONFIG
+    assert json.loads((run / "config.json").read_text()) == {"checkpoint_format": 1, **CONFIG}
     before = runs.contents(run)
     # Where it lies may change, what it computes may not.
     checkpoint.claim(run, {**CONFIG, "out": "y", "data_dir": "elsewhere"})

@@ -17,7 +17,6 @@ def test_what_is_written_is_there_and_alone(tmp_path):
     path = _files.write_text(tmp_path / "new" / "folder" / "a.txt", "größer\n")
     assert path.read_bytes() == "größer\n".encode()
     assert list(path.parent.iterdir()) == [path]
-    assert path.stat().st_mode & 0o777 == 0o644
 
 
 def test_the_temporary_file_lies_beside_and_has_the_suffix(tmp_path):
@@ -126,3 +125,19 @@ def test_versions_are_those_that_ran():
     assert versions["python"] == ".".join(map(str, sys.version_info[:3]))
     assert versions["jax"] == jax.__version__
     assert versions["signsal_jax"] == signsal_jax.__version__
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o002, 0o664)])
+def test_the_mode_follows_the_umask(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        path = _files.write_text(tmp_path / "a.txt", "new")
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == mode
+
+
+@pytest.mark.parametrize("name", ["a" * 251 + ".png", "a." + "b" * 253, "." + "c" * 254])
+def test_a_name_as_long_as_the_file_system_takes(tmp_path, name):
+    assert _files.write_text(tmp_path / name, "new").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == [name]

@@ -27,9 +27,11 @@ FLOORS = (
 # Input and output: may import any floor, and no floor imports them.
 HOST = (
     "_cache",
+    "_digests",
     "_extras",
     "_files",
     "_provenance",
+    "_run_config",
     "checkpoint",
     "cli",
     "data",

@@ -141,6 +141,17 @@ def runner_up(
     return best, best_class
 
 
+def valid_images(extrema: ClassExtrema) -> Bool[Array, " b"]:
+    """Where the target is a class, no logit is NaN and all gradients are finite, see `Saliency`."""
+    logits, target = extrema.logits, extrema.target
+    finite = jnp.isfinite(extrema.gradient)
+    for rivals in (extrema.highest, extrema.lowest):
+        if rivals is not None:
+            finite &= jnp.isfinite(rivals)
+    valid = finite.all((1, 2, 3)) & ~jnp.isnan(logits).any(1)
+    return valid & (target >= 0) & (target < logits.shape[1])
+
+
 def maps_from_extrema(
     extrema: ClassExtrema,
     *,
@@ -180,13 +191,7 @@ def maps_from_extrema(
         method: runner_up(method, extrema) for method in methods if method in COMPARATIVE_METHODS
     }
 
-    finite = jnp.isfinite(gradient)
-    for rivals in (extrema.highest, extrema.lowest):
-        if rivals is not None:
-            finite &= jnp.isfinite(rivals)
-    valid = finite.all((1, 2, 3)) & ~jnp.isnan(logits).any(1)
-    valid &= (target >= 0) & (target < logits.shape[1])
-
+    valid = valid_images(extrema)
     maps, empty = OrderedDict(), OrderedDict()
     for method in methods:
         kept = kept_gradient(method, gradient, extrema.highest, extrema.lowest, ties=ties)

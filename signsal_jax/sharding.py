@@ -99,3 +99,12 @@ def own_classes(num_classes: int, class_chunk: int | None) -> Int[Array, "n chun
 def spread_over_classes(images: Array) -> Array:
     """Inside `shard_map`: images that each device along `class` may treat differently."""
     return jax.lax.pcast(images, "class", to="varying")
+
+
+def from_first(values: Array, axis: str) -> Array:
+    """Inside `shard_map`: the values of the first device along an axis, the same on all of it.
+
+    For values that are equal there but that JAX does not know to be; NaN stays NaN.
+    """
+    first = jax.lax.axis_index(axis) == 0
+    return jax.lax.psum(jnp.where(first, values, 0), axis)

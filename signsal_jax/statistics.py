@@ -1,6 +1,6 @@
 """Per-image statistics of the input Jacobian, streamed over classes: it is never stored."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -15,21 +15,37 @@ from signsal_jax.gradients import Pullback, linearize, same_class_gradients
 from signsal_jax.maps import COMPARATIVE_METHODS, kept_gradient, runner_up
 from signsal_jax.sharding import BY_IMAGE, own_classes, spread_over_classes
 
-STATISTICS = ("norm", "gram", "sign_agreement")
 SHARES = ("positive", "negative", "active", "inactive")
 
+ClassRows = Float[Array, "_ b h w c"]
 
-def _products(first: Array, second: Array) -> Array:
+
+def _products(first: ClassRows, second: ClassRows) -> Float[Array, "b m n"]:
     return jnp.einsum("mbhwc,nbhwc->bmn", first, second, precision=jax.lax.Precision.HIGHEST)
 
 
+def _norms(rows: ClassRows) -> Float[Array, "b m"]:
+    return jnp.sqrt(jnp.square(rows).sum((2, 3, 4))).T
+
+
+def _sign_products(rows: ClassRows, others: ClassRows) -> Float[Array, "b m n"]:
+    # Sums of -1, 0 and 1: exact in float32 up to 2^24 entries, in any order.
+    return _products(jnp.sign(rows), jnp.sign(others)) / rows[0, 0].size
+
+
+BY_CLASS = {"norm": _norms}
+BY_PAIR = {"gram": _products, "sign_agreement": _sign_products}
+STATISTICS = (*BY_CLASS, *BY_PAIR)
+
+
 def row_statistics(
-    rows: Float[Array, "m b h w c"],
+    rows: ClassRows,
     pullback: Pullback,
     logits: Logits,
-    statistics: Sequence[str],
+    by_class: Mapping[str, Callable[[ClassRows], Array]],
+    by_pair: Mapping[str, Callable[[ClassRows, ClassRows], Array]],
 ) -> dict[str, Float[Array, "b m *k"]]:
-    """What `jacobian_statistics` says of a chunk of classes.
+    """Statistics of a chunk of classes, alone and with every other class.
 
     For the pairwise ones the other classes are pulled back again, a chunk at a time, unless the
     rows are all there is: so at most two chunks of class gradients exist at a time.
@@ -37,27 +53,18 @@ def row_statistics(
     Args:
       rows: the gradients of a chunk of this device's `own_classes`.
       pullback: of `linearize`, with its `logits`.
-      statistics: any of `STATISTICS`.
+      by_class: by name, a function of the rows that gives `[b, m]`.
+      by_pair: by name, a function of the rows and `n` others that gives `[b, m, n]`.
     """
     num_classes = logits.shape[1]
-    pairwise = [name for name in statistics if name != "norm"]
 
     def block(others: Array) -> dict[str, Array]:
-        blocks = {}
-        if "gram" in pairwise:
-            blocks["gram"] = _products(rows, others)
-        if "sign_agreement" in pairwise:
-            # Sums of -1, 0 and 1: exact in float32 up to 2^24 entries, in any order.
-            size = rows[0, 0].size
-            blocks["sign_agreement"] = _products(jnp.sign(rows), jnp.sign(others)) / size
-        return blocks
+        return {name: function(rows, others) for name, function in by_pair.items()}
 
-    found = {}
-    if "norm" in statistics:
-        found["norm"] = jnp.sqrt(jnp.square(rows).sum((2, 3, 4))).T
-    if pairwise and len(rows) == num_classes:
+    found = {name: function(rows) for name, function in by_class.items()}
+    if by_pair and len(rows) == num_classes:
         found |= block(rows)
-    elif pairwise:
+    elif by_pair:
         columns = jnp.arange(-(-num_classes // len(rows)) * len(rows)).reshape(-1, len(rows))
         blocks = jax.lax.map(
             lambda classes: block(same_class_gradients(pullback, classes, logits)), columns
@@ -136,9 +143,11 @@ def jacobian_statistics(
             apply_fn, variables, spread_over_classes(images), precision=precision
         )
         num_classes = logits.shape[1]
+        by_class = {name: BY_CLASS[name] for name in names if name in BY_CLASS}
+        by_pair = {name: BY_PAIR[name] for name in names if name in BY_PAIR}
         chunks = jax.lax.map(
             lambda classes: row_statistics(
-                same_class_gradients(pullback, classes, logits), pullback, logits, names
+                same_class_gradients(pullback, classes, logits), pullback, logits, by_class, by_pair
             ),
             own_classes(num_classes, class_chunk),
         )

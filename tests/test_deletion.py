@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import signsal_jax
-from signsal_jax.evaluations import _deletion_loop
+from signsal_jax.evaluations import _curves
 from tests import toys
 
 
@@ -112,7 +112,7 @@ def test_delete_writes_the_fill_into_all_channels(name):
 def test_curves_are_the_independent_ones(monkeypatch, rule, at_once):
     """Every fill: each changed image classified by itself, compared with its own prediction."""
     # How many curves the CPU classifies in one batch must not matter.
-    monkeypatch.setattr(_deletion_loop, "_CPU_PIXELS", at_once * 4 * 5 * 7)
+    monkeypatch.setattr(_curves, "_CPU_PIXELS", at_once * 4 * 5 * 7)
     variables = toys.mlp_variables(3, 6, 105)
     # Blind to the overall brightness, so that predictions hang on single pixels.
     variables["hidden"] -= variables["hidden"].mean(0, keepdims=True)

@@ -15,9 +15,9 @@ import pytest
 from flax import nnx
 from PIL import Image
 
-from signsal_jax import cli, plan
+from signsal_jax import cli
 from signsal_jax.cli.plan import plan_lines
-from signsal_jax.plan import _compile
+from signsal_jax.plan import _compile, _plan as plan
 from signsal_jax.plan._chips import CHIPS
 from signsal_jax.plan._hlo_cost import Cost
 from signsal_jax.study import StudyConfig

@@ -15,8 +15,19 @@ import signsal_jax
 from scripts import kill_study
 from signsal_jax import data, sharding
 from signsal_jax.cli.study import Study
-from signsal_jax.study import StudyConfig, StudyError, open_study, run_chunks, run_study
+from signsal_jax.evaluations import insertion_curve
+from signsal_jax.evaluations.entry import ArraySpec, Entry
+from signsal_jax.evaluations.registry import ENTRIES
+from signsal_jax.study import (
+    StudyConfig,
+    StudyError,
+    array_specs,
+    open_study,
+    run_study,
+    study_step,
+)
 from signsal_jax.study._manifest import status_lines
+from signsal_jax.study._run import run_chunks
 from tests import study_worker, toys
 
 ROOT = Path(__file__).parents[1]
@@ -70,6 +81,19 @@ def test_what_is_stored_is_what_the_library_computes(undisturbed):
     for index, name in enumerate(signsal_jax.PAPER_CURVES):
         np.testing.assert_array_equal(found["agreement"][:, index], curves[name].agreement)
         np.testing.assert_allclose(found["deleted"][:, index], curves[name].deleted, rtol=1e-6)
+    names = open_study(out).manifest["names"]["insertion_curve"]
+    for index, name in enumerate(names):
+        canvas, method = name.split()
+        curve = insertion_curve(
+            model.apply_fn,
+            model.variables,
+            images,
+            saliency.maps[method],
+            canvas=canvas,
+            fractions=(0.0, 0.1, 0.5),
+        )
+        np.testing.assert_array_equal(found["insertion_agreement"][:, index], curve.agreement)
+        np.testing.assert_allclose(found["inserted"][:, index], curve.inserted, rtol=1e-6)
     flat = jacobian.reshape(*jacobian.shape[:2], -1)
     toys.assert_close(found["norm"], np.linalg.norm(flat, axis=2))
     toys.assert_close(found["gram"], np.einsum("bip,bjp->bij", flat, flat))
@@ -78,6 +102,78 @@ def test_what_is_stored_is_what_the_library_computes(undisturbed):
     assert summary["images"] == summary["valid"] == 22
     agreement = found["agreement"].mean(0, dtype=np.float64)
     np.testing.assert_allclose(summary["mean"]["agreement"], agreement, rtol=1e-12)
+
+
+def counting(apply_fn, counts):
+    """The same classifier, which counts its runs forwards and backwards."""
+
+    def count(name):
+        counts[name] += 1
+
+    @jax.custom_vjp
+    def identity(images):
+        return images
+
+    def backward(_, gradient):
+        jax.debug.callback(lambda _: count("pullbacks"), gradient.ravel()[0])
+        return (gradient,)
+
+    identity.defvjp(lambda images: (images, None), backward)
+
+    def apply(variables, images):
+        jax.debug.callback(lambda _: count("forwards"), images.ravel()[0])
+        return apply_fn(variables, identity(images))
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    ("store", "methods", "pullbacks"),
+    [
+        (("logits",), signsal_jax.METHODS, 0),
+        (("logits", "maps"), ("vanilla", "negative"), 1),
+        # Two classes at a time on CPU: the sixth is padding.
+        (("maps", "runner_up", "shares"), signsal_jax.METHODS, 6),
+        (("norm", "gram", "rivals"), signsal_jax.METHODS, 5),
+    ],
+)
+def test_only_what_is_stored_is_computed(store, methods, pullbacks):
+    counts = {"forwards": 0, "pullbacks": 0}
+    model, images = study_worker.model(), toys.random_images(0, (3, 6, 6, 2))
+    config = study_worker.config(store=store, methods=methods)
+    mesh = sharding.make_mesh(jax.devices()[:1])
+    found = jax.jit(
+        lambda variables, images, labels: study_step(
+            counting(model.apply_fn, counts), variables, images, labels, config=config, mesh=mesh
+        )
+    )(model.variables, images, jnp.zeros(3, jnp.int32))
+    jax.effects_barrier()
+    assert counts == {"forwards": 1, "pullbacks": pullbacks}
+    assert found.keys() == array_specs(config, (6, 6, 2), 5).keys()
+
+
+def test_a_new_evaluation_is_one_entry(undisturbed, tmp_path, monkeypatch):
+    """The mean of the target's gradient, stored, summed and labelled by its entry alone."""
+    entry = Entry(
+        "mean_gradient",
+        arrays=lambda options, sizes: {"mean_gradient": ArraySpec("float32", ("channel",), (2,))},
+        needs=frozenset({"extrema"}),
+        of_image=lambda explained: {"mean_gradient": explained.extrema.gradient.mean((1, 2))},
+        mean=("mean_gradient",),
+        labels=lambda options: {"channel": ("left", "right")},
+    )
+    monkeypatch.setitem(ENTRIES, entry.name, entry)
+    summary = run(tmp_path / "new", store=("mean_gradient",))
+    store = open_study(tmp_path / "new")
+    found = np.asarray(store.arrays()["mean_gradient"])
+    model, dataset = study_worker.model(), study_worker.splits()[0]
+    images = data.to_float(dataset.source.images)
+    jacobian = np.asarray(toys.oracle_jacobian(model.apply_fn, model.variables, images))
+    target = np.asarray(store.arrays()["target"])
+    expected = jacobian[np.arange(22), target].mean((1, 2))
+    toys.assert_close(found, expected)
+    np.testing.assert_allclose(summary["mean"]["mean_gradient"], expected.mean(0), rtol=1e-4)
+    assert store.manifest["names"]["channel"] == ["left", "right"]
 
 
 @pytest.mark.parametrize(("devices", "class_devices"), [(8, 1), (8, 2)])

@@ -1,4 +1,4 @@
-"""Evaluations of saliency maps, one file each."""
+"""Evaluations of saliency maps, one file each, and the table of what a study can store."""
 
 from signsal_jax.evaluations.deletion import (
     PAPER_CURVES as PAPER_CURVES,
@@ -6,8 +6,13 @@ from signsal_jax.evaluations.deletion import (
     deletion_curve as deletion_curve,
     evaluate_deletion as evaluate_deletion,
 )
+from signsal_jax.evaluations.insertion import (
+    InsertionCurve as InsertionCurve,
+    insertion_curve as insertion_curve,
+)
 from signsal_jax.evaluations.perturbation import (
     PAPER_FRACTIONS as PAPER_FRACTIONS,
+    blur as blur,
     delete as delete,
     deletion_masks as deletion_masks,
 )

@@ -10,16 +10,16 @@ from jax import Array
 from jaxtyping import Bool, Float
 
 from signsal_jax import _checks
-from signsal_jax._precision import at_least_float32, matmul_precision
+from signsal_jax._precision import matmul_precision
 from signsal_jax._types import AnyArray, ApplyFn, Images, Variables
-from signsal_jax.evaluations._deletion_loop import agreements
-from signsal_jax.evaluations.perturbation import (
-    FILLS,
-    PAPER_FRACTIONS,
-    deleted_counts,
-    deletion_masks,
-    fill_values,
+from signsal_jax.evaluations._curves import (
+    curve_labels,
+    curve_specs,
+    perturbation_curves,
+    stacked,
 )
+from signsal_jax.evaluations.entry import MAPS, Classified, Entry, NetworkResult
+from signsal_jax.evaluations.perturbation import FILLS, PAPER_FRACTIONS
 
 PAPER_CURVES = (
     ("black", "vanilla"),
@@ -167,42 +167,54 @@ def evaluate_deletion(
     images = jnp.asarray(images)
     curves = tuple(curves)
     _check_curves(curves, fills, maps)
-    maps = {name: jnp.asarray(maps[name]) for _, name in curves}
-    masks = {}
-    for name, ranked in maps.items():
-        if ranked.shape != images.shape[:3]:
-            raise ValueError(
-                f"maps[{name!r}]: expected the images' shape {images.shape[:3]} (reduce the "
-                f"channels first), got {ranked.shape}"
-            )
-        masks[name] = deletion_masks(ranked, fractions=fractions, rule=rule)
     with matmul_precision(precision):
         logits = apply_fn(variables, images)
     _checks.check_logits(logits, len(images))
-    predicted = jnp.argmax(logits, axis=1)
-    valid = jnp.broadcast_to(~jnp.isnan(logits).any(1), (len(curves), len(images)))
+    found = perturbation_curves(
+        apply_fn,
+        variables,
+        images,
+        {name: jnp.asarray(maps[name]) for _, name in curves},
+        jnp.argmax(logits, axis=1),
+        curves=curves,
+        fills=fills,
+        fractions=fractions,
+        rule=rule,
+        precision=precision,
+        insert=False,
+    )
+    numbers = ~jnp.isnan(logits).any(1)
+    return OrderedDict(
+        (name, DeletionCurve(curve.agreement, curve.share, curve.valid & numbers))
+        for name, curve in found.items()
+    )
 
-    if not curves:
-        return OrderedDict()
-    # A fraction that deletes nothing needs no network: it agrees with the untouched image.
-    positive = deleted_counts(fractions, images.shape[1] * images.shape[2]) > 0
-    agreement = jnp.ones((len(positive), len(curves), len(images)), bool)
-    if positive.any():
-        with matmul_precision(precision):
-            deleting, numbers = agreements(
-                apply_fn,
-                variables,
-                images,
-                [masks[name][positive] for _, name in curves],
-                [fill_values(fills[fill], images) for fill, _ in curves],
-                predicted,
-            )
-        agreement = agreement.at[positive].set(deleting)
-        valid &= numbers.all(0)
-    results = OrderedDict()
-    for index, (fill, name) in enumerate(curves):
-        whole = ~jnp.isnan(maps[name]).any((1, 2))
-        # Not in the images' own precision: bfloat16 cannot count past 256.
-        deleted = masks[name].mean((2, 3), dtype=at_least_float32(images.dtype)).T
-        results[fill, name] = DeletionCurve(agreement[:, index].T, deleted, valid[index] & whole)
-    return results
+
+def _of_network(batch: Classified) -> NetworkResult:
+    options = batch.options
+    found = perturbation_curves(
+        batch.apply_fn,
+        batch.variables,
+        batch.images,
+        batch.maps,
+        batch.predicted,
+        curves=options.curves,
+        fills=FILLS,
+        fractions=options.fractions,
+        rule=options.rule,
+        precision=options.precision,
+        insert=False,
+    )
+    return stacked(found, agreement="agreement", share="deleted")
+
+
+ENTRY = Entry(
+    "deletion",
+    arrays=lambda options, _: curve_specs(
+        "curve", len(options.curves), options, agreement="agreement", share="deleted"
+    ),
+    needs=frozenset({MAPS}),
+    of_network=_of_network,
+    mean=("agreement", "deleted"),
+    labels=lambda options: curve_labels("curve", options.curves, options),
+)

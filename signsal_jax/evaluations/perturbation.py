@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -14,6 +15,7 @@ from signsal_jax._types import AnyArray, Images
 PAPER_FRACTIONS = (0.0, 0.03, 0.05, 0.07, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 RULES = ("paper", "exact")
 FILLS = {"black": 0.0, "white": 1.0}
+BLUR_SHARE = 1 / 16
 
 
 def fill_values(fill: Any, images: Array) -> Array:
@@ -127,3 +129,32 @@ def delete(images: Images, mask: Bool[AnyArray, "b h w"], fill: Any = "black") -
     _checks.check_boolean("mask", mask)
     images = jnp.asarray(images)
     return jnp.where(jnp.asarray(mask)[..., None], fill_values(fill, images), images)
+
+
+def blur(images: Images) -> Images:
+    """Blurs images by a Gaussian whose standard deviation is 1/16 of their shorter side.
+
+    Args:
+      images: float `[b, h, w, c]`.
+
+    Returns:
+      `[b, h, w, c]`, in the range of the images: near the border the weights of what lies
+      inside are scaled to a sum of 1.
+
+    >>> import jax.numpy as jnp
+    >>> from signsal_jax.evaluations import blur
+    >>> blur(jnp.full((1, 4, 4, 1), 0.5))[0, 0, :2, 0].tolist()
+    [0.5, 0.5]
+    """
+    _checks.check_image_batch(images)
+    images = jnp.asarray(images)
+    deviation = BLUR_SHARE * min(images.shape[1:3])
+
+    def weights(size: int) -> Array:
+        distance = jnp.arange(size)[:, None] - jnp.arange(size)[None]
+        return jax.nn.softmax(-(distance**2) / (2 * deviation**2), axis=1).astype(images.dtype)
+
+    vertical, horizontal = weights(images.shape[1]), weights(images.shape[2])
+    return jnp.einsum(
+        "yh,xw,bhwc->byxc", vertical, horizontal, images, precision=jax.lax.Precision.HIGHEST
+    )

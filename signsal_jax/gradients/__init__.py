@@ -8,7 +8,9 @@ from signsal_jax.gradients._extrema import (
 )
 from signsal_jax.gradients._jacobian import signed_jacobian as signed_jacobian
 from signsal_jax.gradients._linearize import (
+    CPU_CLASSES as CPU_CLASSES,
     Pullback as Pullback,
+    class_gradients as class_gradients,
     linearize as linearize,
     same_class_gradients as same_class_gradients,
 )

@@ -5,10 +5,10 @@ import dataclasses
 from signsal_jax import _checks
 from signsal_jax.evaluations.deletion import PAPER_CURVES
 from signsal_jax.evaluations.perturbation import PAPER_FRACTIONS, RULES
+from signsal_jax.evaluations.registry import ENTRIES
 from signsal_jax.maps import METHODS
-from signsal_jax.statistics import STATISTICS
 
-STORABLE = ("maps", "logits", "runner_up", "deletion", "shares", "rivals", *STATISTICS)
+STORABLE = tuple(ENTRIES)
 STORAGES = ("float16", "float32")
 TARGETS = ("predicted", "label")
 
@@ -45,7 +45,7 @@ class StudyConfig:
     def __post_init__(self) -> None:
         _checks.check_methods(self.methods, METHODS)
         for name in self.store:
-            _checks.check_member("store", name, STORABLE)
+            _checks.check_member("store", name, tuple(ENTRIES))
         _checks.check_member("rule", self.rule, RULES)
         _checks.check_member("storage", self.storage, STORAGES)
         _checks.check_class_chunk(self.class_chunk)

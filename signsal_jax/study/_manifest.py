@@ -11,12 +11,11 @@ import jax
 import numpy as np
 
 from signsal_jax import _provenance, data
-from signsal_jax.maps import COMPARATIVE_METHODS
+from signsal_jax.evaluations.entry import ArraySpec
 from signsal_jax.models import Model
-from signsal_jax.statistics import SHARES
 from signsal_jax.study._config import StudyConfig
 from signsal_jax.study._store import Store
-from signsal_jax.study._table import ArraySpec
+from signsal_jax.study._table import dimension_labels
 
 # What no number depends on: a word changed there must not end a study of days.
 _EDGES = ("cli", "report", "evaluation.py", "checkpoint.py")
@@ -67,14 +66,7 @@ def manifest(
         "code_sha256": _code_sha256(),
         "versions": _provenance.versions(),
         "arrays": {name: spec._asdict() for name, spec in specs.items()},
-        "names": {
-            "class": list(model.class_names),
-            "method": list(config.methods),
-            "curve": [f"{fill} {method}" for fill, method in config.curves],
-            "fraction": list(config.fractions),
-            "share": list(SHARES),
-            "rivalry": list(COMPARATIVE_METHODS),
-        },
+        "names": dimension_labels(config, model.class_names),
     }
 
 

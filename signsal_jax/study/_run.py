@@ -134,7 +134,7 @@ def run_study(
     )
 
     def write(chunk: int, arrays: dict[str, np.ndarray]) -> None:
-        store.write(chunk, arrays, chunk_sums(arrays))
+        store.write(chunk, arrays, chunk_sums(config, arrays))
         bar.update()
 
     with _Termination() as termination, bar:

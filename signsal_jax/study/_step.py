@@ -1,5 +1,6 @@
 """The pure step of a study: everything that is stored of one chunk of images."""
 
+import functools
 from typing import Any
 
 import jax
@@ -8,18 +9,20 @@ from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Int
 
-from signsal_jax._types import ApplyFn, Images, Variables
-from signsal_jax.evaluations.deletion import evaluate_deletion
-from signsal_jax.gradients import linearize, resolve_target, split_extrema
-from signsal_jax.maps import maps_from_extrema
-from signsal_jax.sharding import AXES, BY_IMAGE, spread_over_classes
-from signsal_jax.statistics import (
-    STATISTICS,
-    collect_rows,
-    pixel_shares,
-    rival_pixels,
-    row_statistics,
+from signsal_jax._types import ApplyFn, ClassExtrema, Images, Logits, Variables
+from signsal_jax.evaluations.entry import EXTREMA, MAPS, Classified, Explained, NetworkResult
+from signsal_jax.evaluations.registry import chosen
+from signsal_jax.gradients import (
+    CPU_CLASSES,
+    Pullback,
+    class_gradients,
+    linearize,
+    resolve_target,
+    split_extrema,
 )
+from signsal_jax.maps import COMPARATIVE_METHODS, maps_from_extrema, valid_images
+from signsal_jax.sharding import AXES, BY_IMAGE, from_first, spread_over_classes
+from signsal_jax.statistics import collect_rows, row_statistics
 from signsal_jax.study._config import StudyConfig
 
 
@@ -34,6 +37,9 @@ def study_step(
 ) -> dict[str, Array]:
     """Everything a study stores of one chunk: pure, wrap it in `jax.jit`.
 
+    Computes what the entries of `config.store` need and nothing else: no gradient for logits
+    alone, one pullback where neither an entry nor active or inactive asks for all classes.
+
     Args:
       apply_fn: `apply_fn(variables, images) -> logits`, see `signsal_jax.ApplyFn`.
       variables: the classifier's pytree of weights.
@@ -45,79 +51,104 @@ def study_step(
     Returns:
       By name the arrays of `array_specs`, each `[b, ...]`.
     """
-    store, images = config.store, jnp.asarray(images)
-    statistics = [name for name in STATISTICS if name in store]
+    images = jnp.asarray(images)
+    entries = chosen(config.store)
+    needs = frozenset().union(*(entry.needs for entry in entries))
+    by_class = {entry.name: entry.of_class for entry in entries if entry.of_class}
+    by_pair = {entry.name: entry.of_pair for entry in entries if entry.of_pair}
+    by_network = [entry.of_network for entry in entries if entry.of_network]
+    rivals = MAPS in needs and {*config.methods} & {*COMPARATIVE_METHODS}
+    every_class = bool(rivals or EXTREMA in needs or by_class or by_pair)
+    # Where there are no classes to share, every device takes images of its own.
+    by_device = PartitionSpec(AXES)
+    by_batch = BY_IMAGE if every_class else by_device
 
-    def gradients(variables: Any, images: Array, labels: Array) -> tuple[dict, dict]:
-        spread = spread_over_classes(images)
+    def rows_of(gradients: Array, pullback: Pullback, logits: Logits) -> dict[str, Array]:
+        return row_statistics(gradients, pullback, logits, by_class, by_pair)
+
+    def explain(variables: Any, images: Array, labels: Array) -> tuple[dict, dict]:
+        inputs = spread_over_classes(images) if every_class else images
         logits, pullback = linearize(
-            apply_fn, variables, spread, precision=config.precision, min_classes=2
+            apply_fn, variables, inputs, precision=config.precision, min_classes=2
         )
-        scores = jax.lax.pmax(logits, "class")
+        scores = from_first(logits, "class") if every_class else logits
         target = resolve_target(scores, labels if config.target == "label" else config.target)
-        extrema, chunks = split_extrema(
-            logits,
-            pullback,
-            spread,
-            target,
-            config.class_chunk,
-            lambda rows: row_statistics(rows, pullback, logits, statistics),
-        )
-        # A classifier can swallow a NaN pixel: let the gradient carry it on.
-        finite = jnp.isfinite(images).all((1, 2, 3), keepdims=True)
-        extrema = extrema._replace(gradient=jnp.where(finite, extrema.gradient, jnp.nan))
-        saliency = maps_from_extrema(extrema, methods=config.methods)
+        chunks: dict[str, Array] = {}
+        if by_class or by_pair:
+            extrema, chunks = split_extrema(
+                logits,
+                pullback,
+                inputs,
+                target,
+                config.class_chunk,
+                functools.partial(rows_of, pullback=pullback, logits=logits),
+            )
+        elif every_class:
+            extrema = _streamed_extrema(logits, pullback, inputs, target, config.class_chunk)
+        elif needs:
+            gradient = class_gradients(pullback, target[None], logits)[0]
+            extrema = ClassExtrema(logits, target, gradient)
+        else:
+            extrema = None
+        finite = jnp.isfinite(images).all((1, 2, 3))
+        valid, saliency = finite & ~jnp.isnan(scores).any(1), None
+        if extrema is not None:
+            # A classifier can swallow a NaN pixel: let the gradient carry it on.
+            gradient = jnp.where(finite[:, None, None, None], extrema.gradient, jnp.nan)
+            extrema = extrema._replace(logits=scores, gradient=gradient)
+            valid = valid_images(extrema)
+            if MAPS in needs:
+                saliency = maps_from_extrema(extrema, methods=config.methods)
         found = {
             "label": labels,
             "predicted": jnp.argmax(scores, axis=1).astype(jnp.int32),
             "target": target,
-            "valid": saliency.valid,
-            "empty": jnp.stack([saliency.empty[method] for method in config.methods], axis=1),
+            "valid": valid,
         }
-        if "logits" in store:
-            found["logits"] = scores
-        if "maps" in store:
-            for method, values in saliency.maps.items():
-                found[f"map_{method}"] = values.astype(config.storage)
-        if "runner_up" in store:
-            for method, rival in saliency.runner_up.items():
-                found[f"runner_up_{method}"] = rival
-        if "shares" in store:
-            found["shares"] = pixel_shares(extrema)
-        if "rivals" in store:
-            found["rivals"] = rival_pixels(extrema).astype(jnp.int32)
+        if saliency is not None:
+            found["empty"] = jnp.stack(list(saliency.empty.values()), axis=1)
+        explained = Explained(config, scores, extrema, saliency)
+        for entry in entries:
+            if entry.of_image is not None:
+                found |= entry.of_image(explained)
         for name, rows in chunks.items():
             found[name] = collect_rows(rows, scores.shape[1], config.class_chunk)
-        return found, dict(saliency.maps)
+        return found, dict(saliency.maps) if saliency is not None else {}
 
-    def deletion(variables: Any, images: Array, maps: dict[str, Array]) -> dict[str, Array]:
-        curves = evaluate_deletion(
-            apply_fn,
-            variables,
-            images,
-            maps,
-            curves=config.curves,
-            fractions=config.fractions,
-            rule=config.rule,
-            precision=config.precision,
-        )
-        ordered = [curves[name] for name in config.curves]
-        return {
-            "agreement": jnp.stack([curve.agreement for curve in ordered], axis=1),
-            "deleted": jnp.stack([curve.deleted for curve in ordered], axis=1),
-            "valid": jnp.stack([curve.valid for curve in ordered]).all(0),
-        }
+    def perturb(
+        variables: Any, images: Array, maps: dict[str, Array], predicted: Array
+    ) -> list[NetworkResult]:
+        batch = Classified(config, apply_fn, variables, images, predicted, maps)
+        return [of_network(batch) for of_network in by_network]
 
     whole = PartitionSpec()
     found, maps = jax.shard_map(
-        gradients, mesh=mesh, in_specs=(whole, BY_IMAGE, BY_IMAGE), out_specs=BY_IMAGE
+        explain, mesh=mesh, in_specs=(whole, by_batch, by_batch), out_specs=by_batch
     )(variables, images, labels)
-    if "deletion" in store and config.curves:
-        # There are no classes to share here, so every device takes images of its own.
-        by_device = PartitionSpec(AXES)
-        curves = jax.shard_map(
-            deletion, mesh=mesh, in_specs=(whole, by_device, by_device), out_specs=by_device
-        )(variables, images, maps)
-        found["valid"] &= curves.pop("valid")
-        found |= curves
+    if by_network:
+        results = jax.shard_map(
+            perturb,
+            mesh=mesh,
+            in_specs=(whole, by_device, by_device, by_device),
+            out_specs=by_device,
+        )(variables, images, maps, found["predicted"])
+        for arrays, valid in results:
+            found |= arrays
+            found["valid"] &= valid
     return found
+
+
+def _streamed_extrema(
+    logits: Logits,
+    pullback: Pullback,
+    images: Images,
+    target: Int[Array, " b"],
+    class_chunk: int | None,
+) -> ClassExtrema:
+    """`split_extrema` with no more classes at a time on CPU than are fastest there."""
+
+    def by(chunk: int | None) -> Any:
+        return lambda target: split_extrema(logits, pullback, images, target, chunk)[0]
+
+    few = min(CPU_CLASSES, class_chunk or CPU_CLASSES)
+    return jax.lax.platform_dependent(target, cpu=by(few), default=by(class_chunk))

@@ -1,0 +1,134 @@
+"""One row of the table of what a study can store: its arrays, how they are computed and summed.
+
+A new evaluation is an `Entry` in a file of its own, named in `registry`. Its function takes what
+the study's step has at hand at one of four points, and the step does no more than the chosen
+entries need:
+
+| function | called | takes | gives |
+|---|---|---|---|
+| `of_image` | once per batch, after the gradients | `Explained` | its arrays by name `[b, ...]` |
+| `of_class` | per chunk of classes | the chunk's gradients `[m, b, h, w, c]` | `[b, m]` |
+| `of_pair` | per two chunks of classes | both chunks' gradients | `[b, m, n]` |
+| `of_network` | once per batch, after the maps | `Classified` | its arrays by name, and `valid` |
+
+All of them are pure and run on the device under one jit.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from jax import Array
+from jaxtyping import Bool, Float, Int
+
+from signsal_jax import _checks
+from signsal_jax._types import ApplyFn, ClassExtrema, Images, Logits, Variables
+from signsal_jax.maps import Saliency
+
+ClassRows = Float[Array, "_ b h w c"]
+MAPS, EXTREMA = "maps", "extrema"
+
+
+@runtime_checkable
+class Options(Protocol):
+    """The settings that entries read; `StudyConfig` has them."""
+
+    @property
+    def methods(self) -> tuple[str, ...]: ...
+    @property
+    def curves(self) -> tuple[tuple[str, str], ...]: ...
+    @property
+    def fractions(self) -> tuple[float, ...]: ...
+    @property
+    def rule(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
+    @property
+    def storage(self) -> str: ...
+
+
+class Sizes(NamedTuple):
+    """The sizes that arrays may have besides those of the options."""
+
+    height: int
+    width: int
+    classes: int
+
+
+class ArraySpec(NamedTuple):
+    """One stored array: its type, its dimensions after the image, and their sizes."""
+
+    dtype: str
+    dimensions: tuple[str, ...] = ()
+    shape: tuple[int, ...] = ()
+
+
+class Explained(NamedTuple):
+    """A batch and its gradients.
+
+    Attributes:
+      options: of the study.
+      logits: `[b, k]`.
+      extrema: the target's gradient, and those of all other classes where an entry needs
+        them; None where none needs a gradient.
+      saliency: the maps of `options.methods`, None where no entry needs maps.
+    """
+
+    options: Options
+    logits: Logits
+    extrema: ClassExtrema | None
+    saliency: Saliency | None
+
+
+class Classified(NamedTuple):
+    """A batch with its maps, and the network to classify changed copies of it.
+
+    Attributes:
+      options: of the study.
+      apply_fn: `apply_fn(variables, images) -> logits`.
+      variables: the classifier's pytree of weights.
+      images: `[b, h, w, c]`.
+      predicted: the class of the unchanged images, `[b]`.
+      maps: per method `[b, h, w]`.
+    """
+
+    options: Options
+    apply_fn: ApplyFn
+    variables: Variables
+    images: Images
+    predicted: Int[Array, " b"]
+    maps: Mapping[str, Float[Array, "b h w"]]
+
+
+class NetworkResult(NamedTuple):
+    """Arrays by name, and `[b]`, whether they mean something (no logit was NaN)."""
+
+    arrays: dict[str, Array]
+    valid: Bool[Array, " b"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """What a study stores under one name."""
+
+    name: str
+    """The word for it in `StudyConfig.store`."""
+    arrays: Callable[[Options, Sizes], Mapping[str, ArraySpec]]
+    """The arrays stored, by name; those of `of_class` and `of_pair` bear the entry's name."""
+    needs: frozenset[str] = frozenset()
+    """Of "maps" (those of the study's methods) and "extrema" (of all other classes' gradients)."""
+    of_image: Callable[[Explained], Mapping[str, Array]] | None = None
+    of_class: Callable[[ClassRows], Float[Array, "b m"]] | None = None
+    of_pair: Callable[[ClassRows, ClassRows], Float[Array, "b m n"]] | None = None
+    of_network: Callable[[Classified], NetworkResult] | None = None
+    mean: tuple[str, ...] = ()
+    """The arrays whose mean over valid images stands in the summary."""
+    labels: Callable[[Options], Mapping[str, Sequence[Any]]] = lambda options: {}
+    """What the places along a dimension stand for, by the dimension's name."""
+
+    def __post_init__(self) -> None:
+        functions = (self.of_image, self.of_class, self.of_pair, self.of_network)
+        if sum(function is not None for function in functions) != 1:
+            raise ValueError(f"entry {self.name}: expected one of of_image, of_class, ...")
+        for need in self.needs:
+            _checks.check_member(f"entry {self.name}: needs", need, (MAPS, EXTREMA))

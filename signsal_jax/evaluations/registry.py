@@ -1,0 +1,27 @@
+"""The table of what a study can store: a new evaluation adds its entry here."""
+
+from collections.abc import Sequence
+
+from signsal_jax.evaluations import deletion, insertion, jacobian, saliency
+from signsal_jax.evaluations.entry import Entry
+
+ENTRIES = {
+    entry.name: entry
+    for entry in (
+        saliency.MAP,
+        saliency.LOGITS,
+        saliency.RUNNER_UP,
+        deletion.ENTRY,
+        insertion.ENTRY,
+        jacobian.PIXEL_SHARES,
+        jacobian.RIVALS,
+        jacobian.NORM,
+        jacobian.GRAM,
+        jacobian.SIGN_AGREEMENT,
+    )
+}
+
+
+def chosen(store: Sequence[str]) -> list[Entry]:
+    """The entries of these names, in the order of the table."""
+    return [entry for name, entry in ENTRIES.items() if name in store]

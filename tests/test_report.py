@@ -151,3 +151,10 @@ def test_maps_over_the_photo(tmp_path, channels):
     # Of six columns the first is all gray and five are half of it.
     assert 0.5 < dark.mean() < 0.62
     assert white.mean() > 0.35
+
+
+def test_class_names_and_notes_are_plain_text(tmp_path, summary):
+    # Taken for formulas, the first would not parse and the second would lose its signs.
+    for text in (r"$\frac{$", "$5 and $6"):
+        assert report.maps_figure([example(3, title=text)], tmp_path / "a.png", text)
+        assert report.curves_figure(summary, tmp_path / "b.png", title=text, note=text)

@@ -22,6 +22,8 @@ _COLORS = {
 }
 
 _PIXELS: Any = {"interpolation": "nearest"}
+# Class names and notes are text as it stands; matplotlib would take a $ for the start of a formula.
+_AS_WRITTEN: Any = {"parse_math": False}
 # ITU-R 601, as Pillow converts colours to gray.
 _LUMA = np.asarray([0.299, 0.587, 0.114])
 
@@ -39,7 +41,8 @@ def _write_note(figure: Figure, note: str) -> None:
         text = textwrap.fill(first, 90)
         boxes = [axis.get_tightbbox() for axis in figure.axes]
         bottom = min(box.y0 for box in boxes if box is not None) / figure.bbox.height
-        figure.text(0.5, bottom - 0.02, text, ha="center", va="top", fontsize=7, color="#555555")
+        style: Any = {"ha": "center", "va": "top", "fontsize": 7, "color": "#555555"}
+        figure.text(0.5, bottom - 0.02, text, **style, **_AS_WRITTEN)
 
 
 def _draw(row: Any, example: Example, *, over_photo: bool) -> None:
@@ -47,7 +50,8 @@ def _draw(row: Any, example: Example, *, over_photo: bool) -> None:
     image = example.image[..., 0] if example.image.shape[2] == 1 else example.image
     gray = image if image.ndim == 2 else image @ _LUMA
     row[0].imshow(gray if over_photo else image, cmap="gray", vmin=0, vmax=1, **_PIXELS)
-    row[0].set_ylabel("over the photo" if over_photo else example.title, fontsize=8)
+    label = "over the photo" if over_photo else example.title
+    row[0].set_ylabel(label, fontsize=8, **_AS_WRITTEN)
     for axis, method in zip(row[1:], METHODS, strict=True):
         saliency, alpha = example.maps[method], None
         if over_photo:
@@ -98,7 +102,7 @@ def curves_figure(summary: dict[str, Any], path: Path, title: str = "", note: st
         axis.legend(fontsize=8)
     axes[0].set_ylabel("fidelity")
     if title:
-        figure.suptitle(title, fontsize=10)
+        figure.suptitle(title, fontsize=10, **_AS_WRITTEN)
     figure.tight_layout()
     _write_note(figure, note)
     return _save(figure, path)

@@ -28,3 +28,13 @@ def trace(function: Callable[..., Any], *args: Any) -> tuple[jex.ClosedJaxpr, An
     arrays = [leaves[place] for place in places]
     program, shapes = jax.make_jaxpr(call, return_shape=True)(arrays)
     return program, shapes, arrays
+
+
+def bind(equation: jex.JaxprEqn, *operands: Any) -> Any:
+    """What an operation of a program gives for other operands."""
+    primitive: Any = equation.primitive
+    params = primitive.get_bind_params(equation.params)
+    if isinstance(params, tuple):  # before JAX 0.9
+        functions, params = params
+        return primitive.bind(*functions, *operands, **params)
+    return primitive.bind(*operands, **params)

@@ -1,11 +1,15 @@
 """What JAX's types say of the devices that values live on, and how to make them match."""
 
+from typing import Any
+
 import jax
 from jax import Array
 
 
 def _axes(value: Array | jax.ShapeDtypeStruct) -> frozenset:
-    typed = value if isinstance(value, jax.ShapeDtypeStruct) else jax.typeof(value)
+    typed: Any = value if isinstance(value, jax.ShapeDtypeStruct) else jax.typeof(value)
+    if hasattr(typed, "vma"):  # before JAX 0.9
+        return typed.vma or frozenset()
     return typed.manual_axis_type.varying if typed.manual_axis_type else frozenset()
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 from jax.extend.core import primitives
 
-from signsal_jax._jaxpr import trace
+from signsal_jax._jaxpr import bind, trace
 from signsal_jax._types import ApplyFn
 from signsal_jax.nn import _layers
 
@@ -77,7 +77,7 @@ def _evaluate(program: jex.Jaxpr, consts: Sequence[Any], *args: Any) -> list[Any
 def _operation(equation: jex.JaxprEqn) -> Operation:
     """What to call in the place of an operation: itself, if there is nothing faster."""
     primitive, params = equation.primitive, equation.params
-    own = functools.partial(primitive.bind, **primitive.get_bind_params(params))
+    own = functools.partial(bind, equation)
     if primitive is primitives.jit_p:
         return functools.partial(_evaluate, params["jaxpr"].jaxpr, params["jaxpr"].consts)
     if primitive.name == "checkpoint":

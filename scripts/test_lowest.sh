@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Installs the lowest versions that pyproject.toml allows of every direct dependency into
+# .venv-lowest and runs the suite on them: bash scripts/test_lowest.sh [arguments of pytest]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+if [[ ! -x .venv-lowest/bin/uv ]]; then
+  "${PYTHON:-python3}" -m venv .venv-lowest
+  .venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check uv
+fi
+VIRTUAL_ENV="$PWD/.venv-lowest" .venv-lowest/bin/uv pip install --quiet \
+  --resolution lowest-direct --editable ".[test]"
+.venv-lowest/bin/python -m pytest --numprocesses 2 --dist loadfile "$@"

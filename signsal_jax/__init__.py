@@ -4,6 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from signsal_jax._checks import check_images as check_images
+from signsal_jax._extras import extra
 from signsal_jax._types import ApplyFn as ApplyFn
 from signsal_jax.attribution import saliency_maps as saliency_maps
 from signsal_jax.evaluations.deletion import (
@@ -73,6 +74,8 @@ _LAZY_NAMES = {"from_nnx": "models", "open_study": "study"}
 
 
 def __getattr__(name: str) -> Any:
+    if name == "checkpoint":
+        extra("orbax.checkpoint", "study")
     if name in _SUBMODULES:
         return importlib.import_module(f"{__name__}.{name}")
     if name in _LAZY_NAMES:

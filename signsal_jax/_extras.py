@@ -5,7 +5,10 @@ from typing import Any
 
 
 def extra(module: str, extra_name: str) -> Any:
-    """Imports a module that an extra brings; the error names the extra."""
+    """Imports a module that an extra brings; the error names the extra.
+
+    A folder whose files need one calls this first in its `__init__`, before it imports them.
+    """
     try:
         return importlib.import_module(module)
     except ImportError as error:

@@ -3,6 +3,10 @@
 import sys
 from collections.abc import Sequence
 
+from signsal_jax._extras import extra
+
+extra("tyro", "cli")
+
 import tyro
 
 from signsal_jax._cache import enable_compilation_cache

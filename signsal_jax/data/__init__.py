@@ -1,5 +1,10 @@
 """Image classification data by name: bundled digits, or any TFDS set read without TensorFlow."""
 
+from signsal_jax._extras import extra
+
+extra("PIL", "study")
+extra("tqdm", "study")
+
 from signsal_jax.data.dataset import (
     Arrays as Arrays,
     Batch as Batch,

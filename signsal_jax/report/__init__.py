@@ -1,5 +1,9 @@
 """What people look at: figures and tables of results."""
 
+from signsal_jax._extras import extra
+
+extra("matplotlib", "cli")
+
 from signsal_jax.report.figures import (
     curves_figure as curves_figure,
     maps_figure as maps_figure,

@@ -3,6 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from signsal_jax._extras import extra
 from signsal_jax.study._config import (
     STORABLE as STORABLE,
     STORAGES as STORAGES,
@@ -32,6 +33,7 @@ _STORED = {
 def __getattr__(name: str) -> Any:
     # The pure step is all that a plan needs; what touches storage takes long to import.
     if name in _STORED:
+        extra("tensorstore", "study")
         return getattr(importlib.import_module(f"{__name__}.{_STORED[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -1,5 +1,9 @@
 """Other people's weights: files in, variables of the zoo's networks out, without torch."""
 
+from signsal_jax._extras import extra
+
+extra("safetensors", "zoo")
+
 from signsal_jax.weights.conversion import (
     convert as convert,
     count_classes as count_classes,

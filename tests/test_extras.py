@@ -40,14 +40,14 @@ def test_the_core_needs_no_extra():
             return jnp.einsum("bhwc,hwk->bk", images, weights)
         weights = jnp.asarray([[[2.0, 1.0], [-1.0, 0.5]]])
         images = jnp.ones((1, 1, 2, 1))
-        explain = jax.jit(lambda v, x: signsal_jax.saliency_maps(apply_fn, v, x, normalize=False))
+        explain = jax.jit(lambda v, x: signsal_jax.saliency_maps(apply_fn, v, x, target=0))
         saliency = explain(weights, images)
         curves = signsal_jax.evaluate_deletion(apply_fn, weights, images, saliency.maps)
         signsal_jax.accelerate(apply_fn)(weights, images)
         print(saliency.maps["active"].tolist(), len(curves))
         """,
     )
-    assert done.stdout.split("\n")[0] == "[[[2.0, 0.0]]] 6", done.stderr
+    assert done.stdout.split("\n")[0] == "[[[1.0, 0.0]]] 6", done.stderr
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import os
 # Read when JAX starts its CPU backend, which importing alone does not do.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+import hypothesis
 import jax
 import jaxtyping
 import pytest
@@ -12,6 +13,9 @@ import pytest
 jax.config.update("jax_num_cpu_devices", 8)
 # Broadcasting an array of lower rank is how a missing batch axis goes unnoticed.
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# The same examples every time, and as many as a minute allows: a first call compiles.
+hypothesis.settings.register_profile("suite", deadline=None, derandomize=True, max_examples=100)
+hypothesis.settings.load_profile("suite")
 
 
 @pytest.fixture

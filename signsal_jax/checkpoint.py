@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,10 +77,12 @@ def claim(run: Path, config: dict[str, Any]) -> None:
     if run.exists() and not run.is_dir():
         raise RunError(f"out: expected a folder, got the file {run}")
     if not (run / CONFIG).exists():
-        if run.exists() and any(run.iterdir()):
+        names = os.listdir(run) if run.exists() else []
+        if CONFIG not in names and any(not name.startswith(_files.INCOMPLETE) for name in names):
             raise RunError(f"out: expected a new or empty folder or a run, {run} holds other files")
-        _files.write_json(run / CONFIG, {_FORMAT_FIELD: _FORMAT, **config})
-        return
+        text = _files.json_text({_FORMAT_FIELD: _FORMAT, **config})
+        _files.create_text(run / CONFIG, text)
+    # Whoever wrote it: of two runs that start at once, one gets the folder.
     now = json.loads(json.dumps(config))
     now["class_names"] = tuple(now["class_names"])
     earlier, now = _computed(read_config(run)), _computed(now)

@@ -321,6 +321,22 @@ def test_a_folder_with_foreign_files_is_refused(tmp_path):
     assert runs.contents(tmp_path) == {"thesis.tex": b"mine"}
 
 
+def test_of_two_configurations_that_both_find_no_run_one_gets_the_folder(tmp_path, monkeypatch):
+    """The other one claims the folder between the first look and the write."""
+    run, create = tmp_path / "run", checkpoint._files.create_text
+
+    def overtaken(path, text):
+        monkeypatch.setattr(checkpoint._files, "create_text", create)
+        checkpoint.claim(run, {**CONFIG, "seed": 2})
+        return create(path, text)
+
+    monkeypatch.setattr(checkpoint._files, "create_text", overtaken)
+    with pytest.raises(checkpoint.RunError, match=r"seed: 2 there, 1 now"):
+        checkpoint.claim(run, CONFIG)
+    assert checkpoint.read_config(run)["seed"] == 2
+    assert [path.name for path in run.iterdir()] == ["config.json"]
+
+
 def test_a_file_is_no_folder(tmp_path):
     path = tmp_path / "file"
     path.write_text("mine")

@@ -1,11 +1,13 @@
 """Files are whole or absent, also on a full disk."""
 
+import concurrent.futures
 import errno
 import json
 import os
 import subprocess
 import sys
 import textwrap
+import threading
 
 import pytest
 
@@ -51,6 +53,26 @@ def test_an_error_at_the_last_moment_leaves_nothing_behind(tmp_path, monkeypatch
     with pytest.raises(OSError, match="No space left"):
         _files.write_text(tmp_path / "a.txt", "new")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("hard_links", [True, False])
+def test_of_many_writers_one_creates(tmp_path, monkeypatch, hard_links):
+    def no_link(*_):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    if not hard_links:
+        monkeypatch.setattr(os, "link", no_link)
+    path, barrier = tmp_path / "new" / "a.txt", threading.Barrier(8)
+
+    def create(number):
+        barrier.wait()
+        return _files.create_text(path, str(number))
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        created = list(pool.map(create, range(8)))
+    assert sum(created) == 1
+    assert path.read_text() == str(created.index(True))
+    assert list(path.parent.iterdir()) == [path]
 
 
 FULL_DISK = """

@@ -1,4 +1,6 @@
 import json
+import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -6,7 +8,8 @@ import numpy as np
 import pytest
 import tensorstore
 
-from signsal_jax.study import Store, StudyError, open_study
+from signsal_jax.study import Store, StudyError, _store, open_study
+from signsal_jax.study._folder import Bucket, LocalFolder, open_folder
 
 ARRAYS = {
     "logits": {"dtype": "float32", "dimensions": ["class"], "shape": [3]},
@@ -56,12 +59,12 @@ def test_a_commit_appears_whole_and_after_its_data(tmp_path, monkeypatch):
     replace = Path.replace
 
     def renamed(source, target):
-        seen.append((target.name, json.loads(source.read_text())["bytes"]))
-        sizes = {
-            name: (tmp_path / "study" / "arrays.zarr" / name / "c" / place).stat().st_size
+        seen.append((target.name, json.loads(source.read_text())["crc32c"]))
+        ends = {
+            name: (tmp_path / "study" / "arrays.zarr" / name / "c" / place).read_bytes()[-4:].hex()
             for name, place in (("logits", "1/0"), ("empty", "1"))
         }
-        assert seen[-1][1] == sizes
+        assert seen[-1][1] == ends
         return replace(source, target)
 
     monkeypatch.setattr(Path, "replace", renamed)
@@ -69,16 +72,51 @@ def test_a_commit_appears_whole_and_after_its_data(tmp_path, monkeypatch):
     assert [name for name, _ in seen] == ["00000001.json"]
 
 
-def test_an_unfinished_study_opens_and_does_not_merge(tmp_path):
+def test_an_unfinished_study_gives_what_it_has_and_does_not_merge(tmp_path):
     store = Store.create(tmp_path / "study", MANIFEST)
     write(store, 1)
     opened = open_study(tmp_path / "study")
     assert opened.committed() == [1]
-    values = np.asarray(opened.arrays()["logits"])
-    assert np.isnan(values[:4]).all()
-    assert np.isfinite(values[4:8]).all()
+    assert opened.available().tolist() == [4, 5, 6, 7]
+    logits = opened.arrays()["logits"]
+    np.testing.assert_array_equal(logits[opened.available()], arrays(range(4, 8))["logits"])
+    with pytest.raises(StudyError, match=r"chunk 0 \(images 0 to 3\) is not committed: run"):
+        np.asarray(logits)
     with pytest.raises(StudyError, match="2 of 3 chunks are missing, the first is 0"):
         opened.merge()
+
+
+EVERYTHING = np.arange(30, dtype=np.float32).reshape(10, 3)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        *(0, -1, np.int64(3), slice(None), slice(2, 9, 3), slice(None, None, -1), slice(-2, None)),
+        *(slice(5, 5), [7, 0, 7], [], np.array([[9], [-10]]), np.arange(10) % 3 == 0, ..., None),
+        *((0, 2), (slice(1, 9), -1), ([1, 8], [0, 2]), (..., 1), (3, ...), (None, 2), ([5], None)),
+    ],
+    ids=repr,
+)
+def test_indexing_is_that_of_numpy(whole, index):
+    found = open_study(whole.root).arrays()["logits"][index]
+    np.testing.assert_array_equal(found, EVERYTHING[index])
+    assert np.shape(found) == np.shape(EVERYTHING[index])
+    assert found.dtype == np.float32
+
+
+@pytest.mark.parametrize("index", [10, -11, [0, 10], np.zeros(9, bool), (0, 3), (0, 0, 0), 1.5])
+def test_an_index_that_numpy_refuses_is_refused(whole, index):
+    with pytest.raises(IndexError):
+        open_study(whole.root).arrays()["logits"][index]
+
+
+def test_only_the_chunks_of_an_index_are_read(whole):
+    (Path(whole.root) / "arrays.zarr" / "logits" / "c" / "1" / "0").unlink()
+    logits = open_study(whole.root).arrays()["logits"]
+    np.testing.assert_array_equal(logits[[9, 0]], EVERYTHING[[9, 0]])
+    with pytest.raises(StudyError, match="c/1/0"):
+        logits[3:5]
 
 
 def test_the_format_is_plain_zarr(whole):
@@ -109,32 +147,115 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
         open_study(tmp_path)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "absent"])
-def test_a_damaged_chunk_costs_only_itself(whole, damage):
-    file = Path(whole.root) / "arrays.zarr" / "logits" / "c" / "1" / "0"
-    if damage == "truncated":
-        file.write_bytes(file.read_bytes()[:-3])
-    else:
-        file.unlink()
-    with pytest.raises(StudyError, match=r"c/1/0: expected \d+ bytes, got \d+. Delete (.*) and"):
-        whole.merge()
-    if damage == "truncated":
-        with pytest.raises(ValueError, match=r"Error reading local file .*logits/c/1/0"):
-            np.asarray(open_study(whole.root).arrays()["logits"])
-    (Path(whole.root) / "commits" / "00000001.json").unlink()
-    resumed = Store.create(whole.root, MANIFEST)
-    assert resumed.committed() == [0, 2]
-    write(resumed, 1)
-    assert resumed.merge()["images"] == 10
+def chunk_file(root, chunk=1):
+    return Path(root) / "arrays.zarr" / "logits" / "c" / str(chunk) / "0"
 
 
-def test_a_flipped_bit_is_an_error_where_it_is_read(whole):
-    file = Path(whole.root) / "arrays.zarr" / "logits" / "c" / "1" / "0"
+def damage(root, kind):
+    file = chunk_file(root)
     content = bytearray(file.read_bytes())
-    content[-1] ^= 1
-    file.write_bytes(content)
-    with pytest.raises(ValueError, match="Digest mismatch"):
-        np.asarray(open_study(whole.root).arrays()["logits"])
+    if kind == "absent":
+        file.unlink()
+    elif kind == "copied":
+        shutil.copy(chunk_file(root, 0), file)
+    elif kind == "array gone":
+        shutil.rmtree(file.parents[1])
+    else:
+        place = {"flipped": len(content) // 2, "checksum flipped": -1}.get(kind)
+        if place is None:
+            content = content[:-3]
+        else:
+            content[place] ^= 1
+        file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "kind", ["truncated", "absent", "copied", "flipped", "checksum flipped", "array gone"]
+)
+def test_a_damaged_chunk_is_named_and_costs_only_itself(whole, kind):
+    damage(whole.root, kind)
+    store = open_study(whole.root)
+    named = r"logits/c/1/0: .* Delete .*commits/00000001.json and run .* only chunk 1 is"
+    with pytest.raises(StudyError, match=named):
+        store.arrays()["logits"][5]
+    if kind != "array gone":
+        np.testing.assert_array_equal(store.arrays()["logits"][:4], EVERYTHING[:4])
+        with pytest.raises(StudyError, match=named):
+            np.asarray(store.arrays()["logits"])
+    np.testing.assert_array_equal(store.arrays()["empty"], np.zeros(10, bool))
+    problems = store.verify()
+    assert len(problems) == (3 if kind == "array gone" else 1)
+    assert any("logits/c/1/0" in problem for problem in problems)
+    if kind != "flipped":  # that one only a whole read can find
+        with pytest.raises(StudyError, match=r"logits/c/\d/0: "):
+            store.merge()
+    for chunk in (0, 1, 2) if kind == "array gone" else (1,):
+        (Path(whole.root) / "commits" / f"0000000{chunk}.json").unlink()
+    resumed = Store.create(whole.root, MANIFEST)
+    for chunk in sorted({0, 1, 2} - set(resumed.committed())):
+        write(resumed, chunk)
+    assert resumed.merge()["images"] == 10
+    assert resumed.verify() == []
+
+
+def listing(root):
+    return {
+        path: (path.stat().st_mtime_ns, path.stat().st_size) for path in [root, *root.rglob("*")]
+    }
+
+
+@pytest.mark.parametrize("missing", [None, "arrays.zarr/logits", "arrays.zarr/logits/zarr.json"])
+def test_reading_writes_nothing(whole, missing):
+    whole.merge()
+    root = Path(whole.root)
+    if missing:
+        gone = root / missing
+        shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
+    before = listing(root)
+    store = open_study(root)
+    assert store.committed() == [0, 1, 2]
+    assert store.strays() == []
+    assert bool(store.verify()) == bool(missing)
+    for name in ("logits", "empty"):
+        if missing and name == "logits":
+            with pytest.raises(StudyError, match="missing"):
+                store.arrays()[name][0]
+        else:
+            np.asarray(store.arrays()[name])
+    if not missing:
+        assert store.merge()["images"] == Store.create(root, MANIFEST).merge()["images"] == 10
+    assert listing(root) == before
+
+
+def test_a_finished_study_on_a_read_only_file_system(whole, tmp_path):
+    whole.merge()
+    seen = tmp_path / "mounted"
+    seen.mkdir()
+    mount = ["mount", "--bind", str(whole.root), str(seen)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("needs the right to mount")
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", str(seen)], check=True)
+        with pytest.raises(OSError, match="Read-only"):
+            (seen / "x").touch()
+        store = open_study(seen)
+        np.testing.assert_array_equal(store.arrays()["logits"], EVERYTHING)
+        assert store.verify() == []
+        assert Store.create(seen, MANIFEST).merge() == whole.summary()
+    finally:
+        subprocess.run(["umount", "-l", str(seen)], check=True)
+
+
+def test_damaged_metadata_are_named_and_made_anew(whole):
+    path = Path(whole.root) / "arrays.zarr" / "logits" / "zarr.json"
+    path.write_text(path.read_text().replace("NaN", "0"))
+    with pytest.raises(StudyError, match=r"logits/zarr.json: missing or damaged. Delete it and"):
+        open_study(whole.root).arrays()["logits"][0]
+    assert "logits/zarr.json" in open_study(whole.root).verify()[0]
+    with pytest.raises(StudyError, match=r"logits/zarr.json: missing or damaged. Delete it and"):
+        Store.create(whole.root, MANIFEST)
+    path.unlink()
+    np.testing.assert_array_equal(Store.create(whole.root, MANIFEST).arrays()["logits"], EVERYTHING)
 
 
 def test_a_corrupt_manifest_is_named_and_made_anew(whole):
@@ -148,15 +269,206 @@ def test_a_corrupt_manifest_is_named_and_made_anew(whole):
     assert Store.create(whole.root, MANIFEST).committed() == [0, 1, 2]
 
 
-def test_a_corrupt_or_wrong_commit_is_named(whole):
-    commit = Path(whole.root) / "commits" / "00000001.json"
-    content = commit.read_text()
-    commit.write_text(content.replace('"start": 4', '"start": 0'))
-    with pytest.raises(StudyError, match=r"expected images 4 to 8, got 0 to 8. Delete"):
-        whole.merge()
-    commit.write_text(content[:20])
-    with pytest.raises(StudyError, match=r"00000001.json: expected whole JSON.*only this chunk"):
-        whole.merge()
+@pytest.mark.parametrize(
+    ("place", "content", "reason"),
+    [
+        (1, lambda text: text.replace('"start": 4', '"start": 0'), "damaged"),
+        (1, lambda text: text.replace('"correct": 1', '"correct": 2'), "damaged"),
+        (1, lambda text: text[:20], "damaged"),
+        (1, lambda text: "[" * 100_000, "damaged"),
+        (1, lambda text: "", "damaged"),
+        (2, lambda text: text, "a copy of the commit of chunk 1"),
+        (3, lambda text: text, "the study has only 3 chunks"),
+        ("0001", lambda text: text, "not the name of a commit"),
+        ("backup", lambda text: text, "not the name of a commit"),
+    ],
+)
+def test_a_file_that_is_no_commit_is_named_and_ignored(whole, place, content, reason):
+    folder = Path(whole.root) / "commits"
+    text = (folder / "00000001.json").read_text()
+    name = f"{place:08}.json" if isinstance(place, int) else f"{place}.json"
+    (folder / name).write_text(content(text))
+    store = open_study(whole.root)
+    assert len(store.strays()) == 1
+    assert f"commits/{name}: {reason}" in store.strays()[0]
+    assert store.verify() == store.strays()
+    assert store.committed() == [chunk for chunk in range(3) if chunk != place]
+    resumed = Store.create(whole.root, MANIFEST)
+    if place in (1, 2):
+        with pytest.raises(StudyError, match=rf"the first is {place}.*{name}: {reason}"):
+            store.merge()
+        write(resumed, place)
+        assert resumed.strays() == []
+    assert resumed.merge()["correct"] == 3
+
+
+def test_a_commit_of_another_study_is_named_and_ignored(whole, tmp_path):
+    other = Store.create(tmp_path / "other", {**MANIFEST, "versions": {"jax": "2"}})
+    write(other, 1)
+    shutil.copy(tmp_path / "other" / "commits" / "00000001.json", Path(whole.root) / "commits")
+    store = open_study(whole.root)
+    assert store.committed() == [0, 2]
+    assert "00000001.json: of a study with another manifest" in store.strays()[0]
+
+
+def test_a_changed_manifest_makes_no_data_its_own(whole):
+    path = Path(whole.root) / "manifest.json"
+    path.write_text(path.read_text().replace("toys", "cats"))
+    store = open_study(whole.root)
+    assert store.committed() == []
+    assert len(store.strays()) == 3
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"images": 10', '"images": -1'),
+        ('"images": 10', '"images": "10"'),
+        ("bool", "bolo"),
+        ('"chunk": 4', '"chunk": true'),
+        ("arrays", "errays"),
+        ('"format": 2', '"format": 3'),
+    ],
+)
+def test_a_manifest_that_makes_no_sense_is_named(whole, old, new):
+    path = Path(whole.root) / "manifest.json"
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(StudyError, match=r"manifest.json: expected"):
+        open_study(whole.root)
+
+
+def test_a_study_whose_manifest_is_replaced_stops(whole):
+    path = Path(whole.root) / "manifest.json"
+    path.write_text(path.read_text().replace("toys", "cats"))
+    with pytest.raises(StudyError, match="removed or replaced while the study ran"):
+        write(whole, 1)
+
+
+# Whose folder it is.
+
+
+def test_of_two_configurations_that_both_find_no_manifest_one_gets_the_folder(
+    tmp_path, monkeypatch
+):
+    """The other one claims the folder between the first look and the write."""
+    other = {**MANIFEST, "versions": {"jax": "2"}}
+    create = LocalFolder.create
+
+    def overtaken(folder, name, text):
+        monkeypatch.setattr(LocalFolder, "create", create)
+        write(Store.create(folder.root, other), 0)
+        create(folder, name, text)
+
+    monkeypatch.setattr(LocalFolder, "create", overtaken)
+    with pytest.raises(StudyError, match=r"versions.jax: '2' there, '1' now"):
+        Store.create(tmp_path / "study", MANIFEST)
+    assert open_study(tmp_path / "study").manifest["versions"] == {"jax": "2"}
+    assert open_study(tmp_path / "study").committed() == [0]
+    assert open_study(tmp_path / "study").strays() == []
+
+
+# Where it lies.
+
+NAMES = [
+    *("[ab]", "a*", "a?", "back\\slash", "a b", "größer", "日本", "100%", "a%20b", "#1", "a#b?c=d"),
+    *("new\nline", "~", "$HOME", "{x}", "x.__lock", "..x", "-", "'\"", "n" * 255, "ü" * 127),
+    os.fsdecode(b"\xff\xfe not UTF-8"),
+]
+
+
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
+def test_any_folder_name_works(tmp_path, name):
+    root = tmp_path / name
+    store = Store.create(root, MANIFEST)
+    # Neighbors that a pattern or an escape would take for it.
+    for neighbor in ("a", "ab", "b", "a b"):
+        if neighbor != name:
+            Store.create(tmp_path / neighbor, {**MANIFEST, "versions": {"jax": "2"}})
+    for chunk in range(3):
+        write(store, chunk)
+    assert sorted(os.listdir(tmp_path)) == sorted({name, "a", "ab", "b", "a b"})
+    opened = open_study(os.fspath(root))
+    np.testing.assert_array_equal(opened.arrays()["logits"], EVERYTHING)
+    assert opened.merge()["images"] == 10
+    assert sorted(os.listdir(root)) == ["arrays.zarr", "commits", "manifest.json", "summary.json"]
+    assert sorted(os.listdir(root / "arrays.zarr")) == ["empty", "logits", "zarr.json"]
+    assert open_study(tmp_path / ("b" if name == "a" else "a")).committed() == []
+    str(opened.folder).encode()
+
+
+def test_relative_paths_are_those_of_the_start(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    store = Store.create("../study", MANIFEST)
+    write(store, 0)
+    monkeypatch.chdir(tmp_path / "there")
+    write(store, 1)
+    (tmp_path / "link").symlink_to("study")
+    for path in ("../study", "./../there/../study", tmp_path / "link", Path("..") / "study"):
+        opened = open_study(path)
+        assert opened.committed() == [0, 1]
+        np.testing.assert_array_equal(opened.arrays()["logits"][:8], EVERYTHING[:8])
+    assert sorted(os.listdir(tmp_path)) == ["here", "link", "study", "there"]
+    assert os.listdir(tmp_path / "here") == os.listdir(tmp_path / "there") == []
+
+
+def test_what_cannot_be_a_folder_is_refused_before_anything_is_made(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    deep = tmp_path.joinpath(*["d" * 200] * 18)
+    for path, message in ((tmp_path / "file", "got the file"), (deep, "at most 3500 bytes")):
+        with pytest.raises(StudyError, match=message):
+            Store.create(path, MANIFEST)
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_bucket_holds_what_a_folder_does(tmp_path, monkeypatch):
+    """The bucket's code over TensorStore's driver for files, which has conditional writes too."""
+    base = {"driver": "file", "path": f"{tmp_path}/bucket/study/"}
+    monkeypatch.setattr(_store, "open_folder", lambda root: Bucket(root, base))
+    store = Store.create("gs://bucket/study", MANIFEST)
+    for chunk in range(2):
+        write(store, chunk)
+    assert open_study("gs://bucket/study").committed() == [0, 1]
+    with pytest.raises(StudyError, match="is not committed"):
+        np.asarray(open_study("gs://bucket/study").arrays()["logits"])
+    write(store, 2)
+    opened = open_study("gs://bucket/study")
+    np.testing.assert_array_equal(opened.arrays()["logits"], EVERYTHING)
+    assert opened.merge()["images"] == 10
+    assert opened.verify() == []
+    with pytest.raises(StudyError, match=r"gs://bucket/study holds a study with another"):
+        Store.create("gs://bucket/study", {**MANIFEST, "versions": {"jax": "2"}})
+    chunk_file(tmp_path / "bucket" / "study").unlink()
+    with pytest.raises(StudyError, match=r"gs://.*logits/c/1/0: the file is missing"):
+        np.asarray(opened.arrays()["logits"])
+
+
+def test_a_bucket_creates_for_one_of_two(tmp_path):
+    bucket = Bucket("gs://b", {"driver": "file", "path": f"{tmp_path}/b/"})
+    read = bucket._objects.read
+
+    class Overtaken:
+        """Between the look and the write, another process writes."""
+
+        def read(self, name, **options):
+            found = read(name, **options)
+            found.result()
+            Bucket("gs://b", bucket._base).write(name, "other")
+            return found
+
+        def __getattr__(self, name):
+            return getattr(objects, name)
+
+    objects, bucket._objects = bucket._objects, Overtaken()
+    bucket.create("manifest.json", "mine")
+    assert (tmp_path / "b" / "manifest.json").read_text() == "other"
+
+
+def test_addresses_of_buckets():
+    spec = open_folder("gs://name/a/[b] c/").kvstore("arrays.zarr/x")
+    assert spec == {"driver": "gcs", "bucket": "name", "path": "a/[b] c/arrays.zarr/x/"}
+    assert open_folder("gs://name").kvstore("x")["path"] == "x/"
 
 
 def fill(path):

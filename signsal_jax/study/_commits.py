@@ -1,0 +1,137 @@
+"""Commits: one small file per chunk, `commits/NUMBER.json`, which says that the chunk is whole.
+
+A commit is written after all data of its chunk is durable. It names the manifest it belongs to,
+its own images and the checksum of each of the chunk's files, and it carries the chunk's sums. A
+file that is not such a commit of this very study counts for nothing, so its chunk is computed
+again; it is named to whoever asks.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+from signsal_jax import _files
+from signsal_jax.study._folder import Folder, StudyError
+
+COMMITS = "commits"
+_NAME = re.compile(r"[0-9]{8,}\.json")
+
+
+def digest(value: Any) -> str:
+    """The SHA-256 of what is JSON, whatever the order of its fields."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def name_of(chunk: int) -> str:
+    """The file of a chunk's commit."""
+    return f"{COMMITS}/{chunk:08}.json"
+
+
+class Commits:
+    """The commits of a study.
+
+    Args:
+      folder: of the study.
+      manifest: the digest of its manifest.
+      chunks: how many it has.
+      rows: the images of a chunk.
+      signed: whether commits say their own digest, as those of old studies did not.
+    """
+
+    def __init__(
+        self,
+        folder: Folder,
+        *,
+        manifest: str,
+        chunks: int,
+        rows: Callable[[int], range],
+        signed: bool,
+    ):
+        self._folder, self._manifest, self._signed = folder, manifest, signed
+        self._chunks, self._rows = chunks, rows
+        # A commit is never changed, so it is read once.
+        self._known: dict[int, dict[str, Any]] = {}
+
+    def write(self, chunk: int, fields: dict[str, Any]) -> None:
+        """Commits a chunk."""
+        rows = self._rows(chunk)
+        commit = {
+            "chunk": chunk,
+            "start": rows.start,
+            "stop": rows.stop,
+            "manifest": self._manifest,
+            **json.loads(json.dumps(fields)),
+        }
+        text = _files.json_text({**commit, "sha256": digest(commit)})
+        self._folder.write(name_of(chunk), text)
+
+    def read(self, chunk: int) -> dict[str, Any] | None:
+        """The commit of one chunk, or None where it is absent or not one of this study."""
+        if chunk not in self._known:
+            content = self._folder.read([name_of(chunk)])[0]
+            if content is not None:
+                self._judge(name_of(chunk), content)
+        return self._known.get(chunk)
+
+    def forget(self) -> None:
+        """Has every commit read anew."""
+        self._known = {}
+
+    def scan(self) -> tuple[dict[int, dict[str, Any]], list[str]]:
+        """All commits by chunk, in order, and a line about each other file that lies there."""
+        # What begins with a dot is being written, or was when a process died.
+        names = [name for name in self._folder.names(COMMITS) if not name.startswith(".")]
+        present = {f"{COMMITS}/{name}" for name in names}
+        self._known = {
+            chunk: commit for chunk, commit in self._known.items() if name_of(chunk) in present
+        }
+        unread = sorted(present - {name_of(chunk) for chunk in self._known})
+        contents = self._folder.read(unread)
+        reasons = [
+            self._judge(name, content)
+            for name, content in zip(unread, contents, strict=True)
+            if content is not None
+        ]
+        strays = [reason for reason in reasons if reason]
+        return {chunk: self._known[chunk] for chunk in sorted(self._known)}, strays
+
+    def _judge(self, name: str, content: bytes) -> str | None:
+        """Learns a commit, or says why the file is none."""
+        try:
+            chunk = self._check(name, content)
+        except StudyError as error:
+            return f"{self._folder}/{name}: {error}; it counts for nothing"
+        self._known[chunk] = json.loads(content)
+        return None
+
+    def _check(self, name: str, content: bytes) -> int:
+        """The chunk that a commit is of.
+
+        Raises:
+          StudyError: why it is not a commit of this study.
+        """
+        stem = name.removeprefix(f"{COMMITS}/")
+        if not _NAME.fullmatch(stem) or name_of(int(stem.split(".")[0])) != name:
+            raise StudyError("not the name of a commit")
+        chunk = int(stem.split(".")[0])
+        if chunk >= self._chunks:
+            raise StudyError(f"the study has only {self._chunks} chunks")
+        try:
+            fields = json.loads(content)
+            signature = fields.pop("sha256", None)
+            its_chunk, manifest = fields["chunk"], fields["manifest"]
+            images = range(fields["start"], fields["stop"])
+            whole = isinstance(fields["sums"], dict) and fields["finished"] > 0
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise StudyError(f"damaged ({type(error).__name__}: {error})") from error
+        if not whole or (self._signed and signature != digest(fields)):
+            raise StudyError("damaged (its own checksum differs)")
+        if manifest != self._manifest:
+            raise StudyError("of a study with another manifest")
+        if its_chunk != chunk:
+            raise StudyError(f"a copy of the commit of chunk {its_chunk}")
+        if images != self._rows(chunk):
+            raise StudyError(f"of images {images}, not {self._rows(chunk)}")
+        return chunk

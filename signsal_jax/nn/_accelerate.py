@@ -83,12 +83,12 @@ def _operation(equation: jex.JaxprEqn) -> Operation:
     if primitive.name == "checkpoint":
         inner = functools.partial(_evaluate, params["jaxpr"], ())
         return jax.checkpoint(inner, prevent_cse=params["prevent_cse"], policy=params["policy"])
-    shaped: list[Any] = [atom.aval for atom in equation.invars]
+    shaped: list[Any] = [atom.aval for atom in (*equation.invars, *equation.outvars)]
     fast = None
     if primitive is primitives.conv_general_dilated_p:
         fast = _convolution(params, shaped[1].shape)
     elif primitive is primitives.reduce_window_max_p:
-        fast = _max_pool(params, shaped[0].dtype)
+        fast = _max_pool(params, shaped[0].dtype, shaped[-1].shape)
     if fast is None:
         return own
     return functools.partial(jax.lax.platform_dependent, cpu=fast, default=own)
@@ -122,7 +122,7 @@ def _convolution(params: dict[str, Any], kernel_shape: tuple[int, ...]) -> Opera
     return convolve
 
 
-def _max_pool(params: dict[str, Any], dtype: Any) -> Operation | None:
+def _max_pool(params: dict[str, Any], dtype: Any, outputs: tuple[int, ...]) -> Operation | None:
     window, strides = params["window_dimensions"], params["window_strides"]
     spatial = [axis for axis, size in enumerate(window) if size > 1]
     if (
@@ -132,6 +132,7 @@ def _max_pool(params: dict[str, Any], dtype: Any) -> Operation | None:
         or len({window[axis] for axis in spatial}) != 1
         or len({strides[axis] for axis in spatial}) != 1
         or {*params["base_dilation"], *params["window_dilation"]} != {1}
+        or 0 in outputs
     ):
         return None
     others = [axis for axis in range(4) if axis not in spatial]
@@ -140,10 +141,9 @@ def _max_pool(params: dict[str, Any], dtype: Any) -> Operation | None:
     order = (others[0], *spatial, others[1])
 
     def pool(images: Array) -> Array:
-        pads = [params["padding"][axis] for axis in spatial]
-        images, padding = _padded(images.transpose(order), pads, -jnp.inf)
+        rows, columns = (tuple(params["padding"][axis]) for axis in spatial)
         size, step = window[spatial[0]], strides[spatial[0]]
-        outputs = _layers.max_pool(images, window=size, strides=step, padding=padding)
+        outputs = _layers.padded_max_pool(images.transpose(order), size, step, (rows, columns))
         return outputs.transpose(np.argsort(order))
 
     return pool

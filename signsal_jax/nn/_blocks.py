@@ -6,6 +6,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+# A multiple of 12 and of 16: what oneDNN's blocks of 48 or 64 positions, the last two of them
+# halved, need to be whole numbers of its 6 (AVX2) or 8 (AVX-512) columns. Eigen's have 4.
+_POSITIONS = 48
+
 
 def output_size(size: int, window: int, strides: int, padding: int) -> int:
     """How many windows fit along one axis."""
@@ -24,23 +28,66 @@ def plain(images: Array, kernel: Array, *, strides: int, padding: int, groups: i
     )
 
 
-def direct(images: Array, kernel: Array, *, padding: tuple[int, int]) -> Array:
-    """A convolution with stride 1, by the faster of XLA's two routines for CPU.
+def _tail_free(batch: int, rows: int, columns: int) -> tuple[int, int]:
+    """The smallest map of at least this size with a multiple of `_POSITIONS` pixels per batch."""
 
-    The other one, up to twice as slow, takes those whose outputs are no larger than the images
-    along any axis. So more columns are asked for than needed: mostly one.
+    def grown(rows: int) -> tuple[int, int]:
+        step = _POSITIONS // math.gcd(_POSITIONS, batch * rows)
+        return rows, -(-columns // step) * step
+
+    return min(map(grown, range(rows, rows + _POSITIONS)), key=math.prod)
+
+
+def convolve(
+    images: Array,
+    kernel: Array,
+    *,
+    strides: int = 1,
+    sides: tuple[tuple[int, int], tuple[int, int]],
+    holes: int = 1,
+    wider: bool = False,
+) -> Array:
+    """XLA's own convolution, in which equal windows give equal bits wherever they are.
+
+    XLA's matrix product takes four, six or eight positions at a time; those left over at the end
+    are summed in another order. So more outputs are asked for than needed, and none is left over.
+
+    Args:
+      images: `[b, h, w, c]`.
+      kernel: `[kh, kw, c, o]`.
+      strides: the step along height and width.
+      sides: the zeros added above and below, left and right.
+      holes: the step between the pixels once zeros were put between them.
+      wider: ask for more columns than the images have. Of XLA's two routines for CPU, the one that
+        is up to twice as slow takes all whose outputs are no larger along any axis.
     """
-    rows, columns = padding
-    width = output_size(images.shape[2], kernel.shape[1], 1, columns)
-    more = max(images.shape[2] - width, 0) + 1
+    spans = [(n - 1) * holes + 1 for n in images.shape[1:3]]
+    rows, columns = (
+        (span + sum(side) - window) // strides + 1
+        for span, side, window in zip(spans, sides, kernel.shape, strict=False)
+    )
+    least = max(columns, images.shape[2] + 1) if wider else columns
+    grown = _tail_free(len(images), rows, least)
+    padding = [
+        (before, behind + strides * (more - size))
+        for (before, behind), more, size in zip(sides, grown, (rows, columns), strict=True)
+    ]
     outputs = jax.lax.conv_general_dilated(
         images,
         kernel,
-        window_strides=(1, 1),
-        padding=((rows, rows), (columns, columns + more)),
+        window_strides=(strides, strides),
+        padding=padding,
+        lhs_dilation=(holes, holes),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
-    return outputs[:, :, :width]
+    return outputs[:, :rows, :columns]
+
+
+def direct(images: Array, kernel: Array, *, padding: tuple[int, int]) -> Array:
+    """A convolution with stride 1, by the faster of XLA's two routines for CPU."""
+    rows, columns = padding
+    sides = ((rows, rows), (columns, columns))
+    return convolve(images, kernel, sides=sides, wider=True)
 
 
 def split_phases(

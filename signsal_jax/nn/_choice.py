@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from signsal_jax._vma import varying_alike
-from signsal_jax.nn import _blocks, _pullbacks, _winograd
+from signsal_jax.nn import _blocks, _pullbacks
 
 Form = Callable[[Array, Array], Array]
 
@@ -20,8 +20,6 @@ _MAX_STEM_CHANNELS = 16  # with so few, a strided convolution is done in blocks 
 _MIN_STEM_WIDTH = 64  # narrower outputs do not pay for the blocks in the forward pass
 _MIN_STRIDED_OUTPUT = 4  # below, holes between the pixels of the cotangent are most of it
 _MAX_ROWS_WINDOW = 3  # a wider one would copy the cotangent too often for its kernel's pullback
-_MIN_WINOGRAD_CHANNELS = 32  # fewer do not pay for the transforms
-_MIN_WINOGRAD_PIXELS = 64  # so many rows in each of its products, or its kernels weigh too much
 
 
 class Forms(NamedTuple):
@@ -67,7 +65,7 @@ def forms(images: Array, kernel: Array, *, strides: int, padding: int, groups: i
     own = functools.partial(_blocks.plain, **settings)
     if strides > 1:
         return _strided(own, channels, outputs, window=window, size=size, **settings)
-    return _unstrided(own, images, kernel, padding=padding)
+    return _unstrided(own, kernel, padding=padding)
 
 
 def _strided(
@@ -82,32 +80,27 @@ def _strided(
 ) -> Forms:
     settings = {"strides": strides, "padding": padding}
     if channels <= _MAX_STEM_CHANNELS:
-        forward = functools.partial(_blocks.space_to_depth, **settings)
+        forward = functools.partial(_blocks.convolve, strides=strides, sides=_alike(padding))
+        if outputs[1] >= _MIN_STEM_WIDTH:
+            forward = functools.partial(_blocks.space_to_depth, **settings)
         return Forms(
-            forward if outputs[1] >= _MIN_STEM_WIDTH else None,
+            forward,
             _images_form(_pullbacks.images_by_blocks, own, size=size, **settings),
             _kernel_form(_pullbacks.kernel_by_blocks, own, window=window, **settings),
         )
     small = min(outputs) < _MIN_STRIDED_OUTPUT
-    pullback = _pullbacks.images_by_phases if small else _pullbacks.images_by_dilation
-    return Forms(images=_images_form(pullback, own, size=size, **settings))
+    pullback = _pullbacks.images_by_products if small else _pullbacks.images_by_phases
+    forward = functools.partial(_blocks.convolve, strides=strides, sides=_alike(padding))
+    return Forms(forward, _images_form(pullback, own, size=size, **settings))
 
 
-def _unstrided(own: Form, images: Array, kernel: Array, *, padding: int) -> Forms:
-    batch, height, width, channels = images.shape
-    window, _, _, features = kernel.shape
+def _unstrided(own: Form, kernel: Array, *, padding: int) -> Forms:
+    window = len(kernel)
     opposite = window - 1 - padding
     if opposite < 0:
         return Forms()
     forward = functools.partial(_blocks.direct, padding=(padding, padding))
     backward = functools.partial(_blocks.direct, padding=(opposite, opposite))
-    pixels = batch * _winograd.tiles(height) * width
-    if (
-        (window, padding) == (3, 1)
-        and min(channels, features) >= _MIN_WINOGRAD_CHANNELS
-        and pixels >= _MIN_WINOGRAD_PIXELS
-    ):
-        forward = backward = _winograd.conv3x3
     by_rows = functools.partial(_pullbacks.kernel_by_rows, window=window, padding=padding)
     return Forms(
         forward,
@@ -116,6 +109,10 @@ def _unstrided(own: Form, images: Array, kernel: Array, *, padding: int) -> Form
         ),
         _kernel_form(by_rows, own) if window <= _MAX_ROWS_WINDOW else None,
     )
+
+
+def _alike(padding: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    return (padding, padding), (padding, padding)
 
 
 def _images_form(pullback: Callable[..., Array], own: Form, **settings: Any) -> Form:

@@ -58,16 +58,27 @@ def _conv2d(images: Array, kernel: Array, strides: int, padding: int, groups: in
     return _bilinear(images, kernel, strides, padding, groups)
 
 
-@functools.partial(jax.jit, static_argnames=("window", "strides", "padding"), inline=True)
-def _max_pool(images: Array, window: int, strides: int, padding: int) -> Array:
-    own = functools.partial(_pool.plain, window=window, strides=strides, padding=padding)
+@functools.partial(jax.jit, static_argnames=("window", "strides", "sides"), inline=True)
+def padded_max_pool(images: Array, window: int, strides: int, sides: _pool.Sides) -> Array:
+    """Max-pooling with its own padding on each of the four sides."""
+    own = functools.partial(_pool.plain, window=window, strides=strides, sides=sides)
     if window > _pool.MAX_WINDOW or explicitly_sharded(images):
         return own(images)
     return jax.lax.platform_dependent(
         images,
-        cpu=lambda images: _pool.blockwise(images, window, strides, padding),
+        cpu=lambda images: _pool.blockwise(images, window, strides, sides),
         default=own,
     )
+
+
+def _check_fits(images: Array, window: tuple[int, ...], padding: int) -> None:
+    size = tuple(n + 2 * padding for n in images.shape[1:3])
+    if window[0] > size[0] or window[1] > size[1]:
+        raise ValueError(
+            f"images: expected at least {window[0]} rows and {window[1]} columns for a window of "
+            f"that size, got {size[0]} and {size[1]} with the padding: use a larger image or "
+            "padding, or a smaller window"
+        )
 
 
 def conv2d(
@@ -91,13 +102,14 @@ def conv2d(
       `[b, (h + 2·padding - kh) // strides + 1, ..., o]`.
 
     Raises:
-      ValueError: from JAX, when the kernel's channels do not match.
+      ValueError: the window fits nowhere; from JAX, when the kernel's channels do not match.
 
     >>> import jax.numpy as jnp
     >>> from signsal_jax import nn
     >>> nn.conv2d(jnp.ones((1, 3, 3, 1)), jnp.ones((3, 3, 1, 1)), padding=1)[0, 1, :, 0].tolist()
     [6.0, 9.0, 6.0]
     """
+    _check_fits(images, kernel.shape[:2], padding)
     return _conv2d(images, kernel, strides, padding, groups)
 
 
@@ -116,10 +128,14 @@ def max_pool(
       `[b, (h + 2·padding - window) // strides + 1, ..., c]`. Its pullback gives a tie to the
       first element in reading order, as torch does.
 
+    Raises:
+      ValueError: the window fits nowhere.
+
     >>> import jax.numpy as jnp
     >>> from signsal_jax import nn
     >>> pixels = jnp.arange(16.0).reshape(1, 4, 4, 1)
     >>> nn.max_pool(pixels, window=2, strides=2)[0, :, :, 0].tolist()
     [[5.0, 7.0], [13.0, 15.0]]
     """
-    return _max_pool(images, window, strides, padding)
+    _check_fits(images, (window, window), padding)
+    return padded_max_pool(images, window, strides, ((padding, padding), (padding, padding)))

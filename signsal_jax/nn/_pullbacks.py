@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from signsal_jax.nn._blocks import image_blocks, kernel_blocks
+from signsal_jax.nn._blocks import convolve, image_blocks, kernel_blocks
 
 
 def flipped(kernel: Array) -> Array:
@@ -12,60 +12,85 @@ def flipped(kernel: Array) -> Array:
     return kernel[::-1, ::-1].transpose(0, 1, 3, 2)
 
 
-def images_by_dilation(
-    cotangent: Array, kernel: Array, *, size: tuple[int, int], strides: int, padding: int
-) -> Array:
-    """To images of this size: a convolution of the cotangent with holes, which XLA skips."""
-    low = len(kernel) - 1 - padding
-    spans = [(outputs - 1) * strides + 1 for outputs in cotangent.shape[1:3]]
-    return jax.lax.conv_general_dilated(
-        cotangent,
-        flipped(kernel),
-        window_strides=(1, 1),
-        padding=[(low, n - span + padding) for n, span in zip(size, spans, strict=True)],
-        lhs_dilation=(strides, strides),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
+def _phase_taps(strides: int, window: int, padding: int) -> list[list[tuple[int, int]]]:
+    """For each phase of the pixels, the taps that it meets, and at which output from its block's.
 
-
-def images_by_phases(
-    cotangent: Array, kernel: Array, *, size: tuple[int, int], strides: int, padding: int
-) -> Array:
-    """To images of this size: for each phase of the pixels a product with the taps it meets."""
-    window, _, channels, _ = kernel.shape
-    blocks = [-(-n // strides) for n in size]
-    reach = -(-window // strides)
-    room = [(reach, reach + n) for n in blocks]
-    cotangent = jnp.pad(cotangent, ((0, 0), *room, (0, 0)))
-    # Tap t of the output o reads pixel o·strides - padding + t: of a block's phase, those taps
-    # whose output is a whole number, and where it is.
-    taps = [
+    Tap t of the output o reads pixel o·strides - padding + t.
+    """
+    return [
         [
-            (tap, reach + (phase + padding - tap) // strides)
+            (tap, (phase + padding - tap) // strides)
             for tap in range(window)
             if (phase + padding - tap) % strides == 0
         ]
         for phase in range(strides)
     ]
+
+
+def _interleaved(phases: list[Array], size: tuple[int, int], strides: int) -> Array:
+    """Pixels from their phases, each `[b, blocks, blocks, c]`, in reading order."""
+    pixels = jnp.stack(phases, axis=3)
+    batch, *blocks, _, channels = pixels.shape
+    pixels = pixels.reshape(batch, *blocks, strides, strides, channels).transpose(0, 1, 3, 2, 4, 5)
+    pixels = pixels.reshape(batch, blocks[0] * strides, blocks[1] * strides, channels)
+    return pixels[:, : size[0], : size[1]]
+
+
+def images_by_phases(
+    cotangent: Array, kernel: Array, *, size: tuple[int, int], strides: int, padding: int
+) -> Array:
+    """To images of this size: for each phase of the pixels a convolution with the taps it meets.
+
+    XLA would skip the holes of a dilated cotangent just as well, but sums their taps in an order
+    that depends on the position.
+    """
+    *windows, channels, _ = kernel.shape
+    blocks = [-(-n // strides) for n in size]
+    zeros = jnp.zeros((len(cotangent), *blocks, channels), cotangent.dtype)
+
+    def phase(rows: list[tuple[int, int]], columns: list[tuple[int, int]]) -> Array:
+        if not (rows and columns):  # a stride past the window leaves pixels out
+            return zeros
+        (first_row, top), (first_column, left) = rows[0], columns[0]
+        met = flipped(kernel[first_row::strides, first_column::strides])
+        # The last tap meets the first output.
+        before = [taps - 1 - at for taps, at in zip(met.shape, (top, left), strict=False)]
+        sides = [
+            (low, count + taps - 1 - low - n)
+            for low, count, taps, n in zip(
+                before, blocks, met.shape, cotangent.shape[1:3], strict=False
+            )
+        ]
+        return convolve(cotangent, met, sides=(sides[0], sides[1]), wider=True)
+
+    rows, columns = (_phase_taps(strides, window, padding) for window in windows)
+    return _interleaved([phase(r, c) for r in rows for c in columns], size, strides)
+
+
+def images_by_products(
+    cotangent: Array, kernel: Array, *, size: tuple[int, int], strides: int, padding: int
+) -> Array:
+    """To images of this small size: for each phase one product with all the taps it meets."""
+    window, _, channels, _ = kernel.shape
+    blocks = [-(-n // strides) for n in size]
+    reach = -(-window // strides)
+    padded = jnp.pad(cotangent, ((0, 0), *((reach, reach + n) for n in blocks), (0, 0)))
+    taps = _phase_taps(strides, window, padding)
     phases = []
     for rows in taps:
         for columns in taps:
-            met = [(row, top, column, left) for row, top in rows for column, left in columns]
+            met = [(row, column) for row in rows for column in columns]
             outputs = [
-                cotangent[:, top : top + blocks[0], left : left + blocks[1]]
-                for _, top, _, left in met
+                padded[:, reach + top : reach + top + blocks[0], reach + left :][:, :, : blocks[1]]
+                for (_, top), (_, left) in met
             ]
-            weights = [kernel[row, column].T for row, _, column, _ in met]
+            weights = [kernel[row, column].T for (row, _), (column, _) in met]
             phases.append(
                 jnp.concatenate(outputs, axis=-1) @ jnp.concatenate(weights)
                 if met  # a stride past the window leaves pixels out
                 else jnp.zeros((len(cotangent), *blocks, channels), cotangent.dtype)
             )
-    pixels = jnp.concatenate(phases, axis=-1)
-    pixels = pixels.reshape(len(pixels), *blocks, strides, strides, channels)
-    pixels = pixels.transpose(0, 1, 3, 2, 4, 5)
-    pixels = pixels.reshape(len(pixels), blocks[0] * strides, blocks[1] * strides, channels)
-    return pixels[:, : size[0], : size[1]]
+    return _interleaved(phases, size, strides)
 
 
 def images_by_blocks(
@@ -83,13 +108,7 @@ def images_by_blocks(
     around = (offset, taps * strides - window - offset)
     kernel = kernel_blocks(kernel, strides=strides, around=around)
     kernel = kernel[:, ::-1].transpose(1, 3, 0, 2).reshape(1, taps, features, -1)
-    rows = jax.lax.conv_general_dilated(
-        cotangent,
-        kernel,
-        window_strides=(1, 1),
-        padding=((0, 0), (taps - 1, taps - 1)),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
+    rows = convolve(cotangent, kernel, sides=((0, 0), (taps - 1, taps - 1)))
     rows = rows.reshape(*rows.shape[:3], taps, strides**2 * channels)
     blocks = jnp.zeros((), rows.dtype)
     for tap in range(taps):

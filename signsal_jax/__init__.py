@@ -20,8 +20,12 @@ from signsal_jax.evaluations.perturbation import (
 )
 from signsal_jax.gradients import (
     ClassExtrema as ClassExtrema,
+    Estimator as Estimator,
     class_extrema as class_extrema,
+    integrated_gradients as integrated_gradients,
+    plain as plain,
     signed_jacobian as signed_jacobian,
+    smooth_grad as smooth_grad,
 )
 from signsal_jax.maps import (
     METHODS as METHODS,

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from signsal_jax import _checks
 from signsal_jax._types import ApplyFn, Images, Variables
-from signsal_jax.gradients import class_extrema, target_gradient
+from signsal_jax.gradients import Estimator, class_extrema, plain, target_gradient
 from signsal_jax.maps import COMPARATIVE_METHODS, METHODS, TIES, Saliency, maps_from_extrema
 from signsal_jax.scaling import CHANNELS
 
@@ -25,6 +25,7 @@ def saliency_maps(
     ties: str = "strict",
     class_chunk: int | str | None = None,
     precision: str | None = "highest",
+    estimator: Estimator = plain(),
 ) -> Saliency:
     """Vanilla, positive, negative, active and inactive saliency maps from one forward pass.
 
@@ -48,6 +49,7 @@ def saliency_maps(
       class_chunk: classes pulled back at a time, to bound memory; None for all at once, or
         "auto", see `signed_jacobian`.
       precision: of float32 products, see `signed_jacobian`.
+      estimator: the gradient method, see `signed_jacobian`.
 
     Returns:
       `Saliency`: logits, target, and per method the maps `[b, h, w]`, whether each is empty, and
@@ -72,7 +74,7 @@ def saliency_maps(
     _checks.check_member("channel", channel, CHANNELS)
     _checks.check_member("ties", ties, TIES)
     _checks.check_class_chunk(class_chunk, auto=True)
-    settings = {"target": target, "output": output, "precision": precision}
+    settings = {"target": target, "output": output, "precision": precision, "estimator": estimator}
     if set(methods) & set(COMPARATIVE_METHODS):
         extrema = class_extrema(apply_fn, variables, images, class_chunk=class_chunk, **settings)
     else:

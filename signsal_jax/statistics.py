@@ -11,7 +11,14 @@ from jaxtyping import Float
 
 from signsal_jax import _checks
 from signsal_jax._types import ApplyFn, ClassExtrema, Images, Logits, Variables
-from signsal_jax.gradients import Pullback, linearize, same_class_gradients
+from signsal_jax.gradients import (
+    Estimator,
+    Pullback,
+    linearize,
+    plain,
+    require_linear,
+    same_class_gradients,
+)
 from signsal_jax.maps import COMPARATIVE_METHODS, kept_gradient, runner_up
 from signsal_jax.sharding import BY_IMAGE, own_classes, spread_over_classes
 
@@ -102,6 +109,7 @@ def jacobian_statistics(
     statistics: Sequence[str] = STATISTICS,
     class_chunk: int | None = None,
     precision: str | None = "highest",
+    estimator: Estimator = plain(),
 ) -> dict[str, Float[Array, " b *k"]]:
     """How long the class gradients are and how alike, image by image.
 
@@ -116,6 +124,7 @@ def jacobian_statistics(
       statistics: any of `STATISTICS`.
       class_chunk: classes pulled back at a time on each device; None for all of its own.
       precision: of float32 products, see `signed_jacobian`.
+      estimator: the gradient method, see `signed_jacobian`.
 
     Returns:
       By name: "norm" `[b, k]`, the l2 norm of each class's gradient; "gram" `[b, k, k]`, the
@@ -123,7 +132,8 @@ def jacobian_statistics(
       mean over pixels and channels of the product of the two signs.
 
     Raises:
-      TypeError, ValueError: as `signed_jacobian`; an unknown or repeated statistic.
+      TypeError, ValueError: as `signed_jacobian`; an unknown or repeated statistic; "gram" of an
+        estimator that is not linear.
 
     >>> import jax.numpy as jnp
     >>> from signsal_jax import sharding, statistics
@@ -137,10 +147,17 @@ def jacobian_statistics(
     """
     _checks.check_class_chunk(class_chunk)
     names = _checks.check_methods(statistics, STATISTICS)
+    if "gram" in names:
+        # It stands for the inner products of all weighted sums of classes, too.
+        require_linear(estimator, "gram")
 
     def local(variables: Any, images: Array) -> dict[str, Array]:
         logits, pullback = linearize(
-            apply_fn, variables, spread_over_classes(images), precision=precision
+            apply_fn,
+            variables,
+            spread_over_classes(images),
+            estimator=estimator,
+            precision=precision,
         )
         num_classes = logits.shape[1]
         by_class = {name: BY_CLASS[name] for name in names if name in BY_CLASS}

@@ -26,7 +26,7 @@ from signsal_jax._types import ApplyFn, ClassExtrema, Images, Logits, Variables
 from signsal_jax.maps import Saliency
 
 ClassRows = Float[Array, "_ b h w c"]
-MAPS, EXTREMA = "maps", "extrema"
+MAPS, EXTREMA, LINEAR = "maps", "extrema", "linear"
 
 
 @runtime_checkable
@@ -116,7 +116,8 @@ class Entry:
     arrays: Callable[[Options, Sizes], Mapping[str, ArraySpec]]
     """The arrays stored, by name; those of `of_class` and `of_pair` bear the entry's name."""
     needs: frozenset[str] = frozenset()
-    """Of "maps" (those of the study's methods) and "extrema" (of all other classes' gradients)."""
+    """Of "maps" (those of the study's methods), "extrema" (of all other classes' gradients) and
+    "linear" (gradients by an estimator that is linear in the class scores)."""
     of_image: Callable[[Explained], Mapping[str, Array]] | None = None
     of_class: Callable[[ClassRows], Float[Array, "b m"]] | None = None
     of_pair: Callable[[ClassRows, ClassRows], Float[Array, "b m n"]] | None = None
@@ -131,4 +132,4 @@ class Entry:
         if sum(function is not None for function in functions) != 1:
             raise ValueError(f"entry {self.name}: expected one of of_image, of_class, ...")
         for need in self.needs:
-            _checks.check_member(f"entry {self.name}: needs", need, (MAPS, EXTREMA))
+            _checks.check_member(f"entry {self.name}: needs", need, (MAPS, EXTREMA, LINEAR))

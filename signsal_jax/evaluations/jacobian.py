@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import jax.numpy as jnp
 from jax import Array
 
-from signsal_jax.evaluations.entry import EXTREMA, ArraySpec, Entry, Explained, Sizes
+from signsal_jax.evaluations.entry import EXTREMA, LINEAR, ArraySpec, Entry, Explained, Sizes
 from signsal_jax.maps import COMPARATIVE_METHODS
 from signsal_jax.statistics import BY_CLASS, BY_PAIR, SHARES, pixel_shares, rival_pixels
 
@@ -53,6 +53,8 @@ NORM = Entry(
 GRAM = Entry(
     "gram",
     arrays=lambda _, sizes: {"gram": _pairs(sizes)},
+    # It stands for the inner products of all weighted sums of classes, too.
+    needs=frozenset({LINEAR}),
     of_pair=BY_PAIR["gram"],
 )
 

@@ -1,6 +1,12 @@
 """From a classifier and images to the gradients of its class scores."""
 
 from signsal_jax._types import ClassExtrema as ClassExtrema
+from signsal_jax.gradients._estimator import (
+    Estimator as Estimator,
+    Pullback as Pullback,
+    describe as describe,
+    require_linear as require_linear,
+)
 from signsal_jax.gradients._extrema import (
     class_extrema as class_extrema,
     resolve_target as resolve_target,
@@ -9,12 +15,14 @@ from signsal_jax.gradients._extrema import (
 from signsal_jax.gradients._jacobian import signed_jacobian as signed_jacobian
 from signsal_jax.gradients._linearize import (
     CPU_CLASSES as CPU_CLASSES,
-    Pullback as Pullback,
     class_gradients as class_gradients,
     linearize as linearize,
     same_class_gradients as same_class_gradients,
 )
+from signsal_jax.gradients._path import integrated_gradients as integrated_gradients
+from signsal_jax.gradients._plain import OUTPUTS as OUTPUTS, plain as plain
 from signsal_jax.gradients._sharded import (
     sharded_extrema as sharded_extrema,
     split_extrema as split_extrema,
 )
+from signsal_jax.gradients._smooth import smooth_grad as smooth_grad

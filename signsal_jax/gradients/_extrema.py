@@ -11,12 +11,14 @@ from signsal_jax import _checks
 from signsal_jax._types import ApplyFn, ClassExtrema, Images, Logits, Variables
 from signsal_jax._vma import check_images_differ
 from signsal_jax.gradients._chunks import in_chunks, resolve_chunk
+from signsal_jax.gradients._estimator import Estimator
 from signsal_jax.gradients._linearize import (
     CPU_CLASSES,
     class_gradients,
     linearize,
     same_class_gradients,
 )
+from signsal_jax.gradients._plain import plain
 from signsal_jax.gradients._running import RunningExtrema, no_extrema, with_classes
 
 
@@ -44,10 +46,17 @@ def target_gradient(
     target: Any = "predicted",
     output: str = "logits",
     precision: str | None = "highest",
+    estimator: Estimator = plain(),
 ) -> ClassExtrema:
     """The target's gradient alone, by one pullback; the extrema of the others are None."""
     logits, pullback = linearize(
-        apply_fn, variables, images, output=output, precision=precision, min_classes=2
+        apply_fn,
+        variables,
+        images,
+        estimator=estimator,
+        output=output,
+        precision=precision,
+        min_classes=2,
     )
     target = resolve_target(logits, target)
     gradient = class_gradients(pullback, target[None], logits)[0]
@@ -63,6 +72,7 @@ def class_extrema(
     output: str = "logits",
     class_chunk: int | str | None = None,
     precision: str | None = "highest",
+    estimator: Estimator = plain(),
 ) -> ClassExtrema:
     """The target's gradient and the highest and lowest gradient of all *other* classes.
 
@@ -78,6 +88,7 @@ def class_extrema(
       class_chunk: classes pulled back at a time; None for all at once, or "auto", see
         `signed_jacobian`.
       precision: of float32 products, see `signed_jacobian`.
+      estimator: the gradient method, see `signed_jacobian`.
 
     Returns:
       `ClassExtrema`: logits `[b, k]`, target `[b]`, and per pixel and channel `[b, h, w, c]` the
@@ -101,7 +112,13 @@ def class_extrema(
     """
     chunk = resolve_chunk(class_chunk, apply_fn, variables, images)
     logits, pullback = linearize(
-        apply_fn, variables, images, output=output, precision=precision, min_classes=2
+        apply_fn,
+        variables,
+        images,
+        estimator=estimator,
+        output=output,
+        precision=precision,
+        min_classes=2,
     )
     num_classes = logits.shape[1]
     target = resolve_target(logits, target)

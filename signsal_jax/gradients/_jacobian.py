@@ -10,12 +10,14 @@ from jax import Array
 from signsal_jax import _checks
 from signsal_jax._types import ApplyFn, ClassGradients, Images, Logits, Variables
 from signsal_jax.gradients._chunks import in_chunks, resolve_chunk
+from signsal_jax.gradients._estimator import Estimator
 from signsal_jax.gradients._linearize import (
     CPU_CLASSES,
     class_gradients,
     linearize,
     looped_gradients,
 )
+from signsal_jax.gradients._plain import plain
 
 
 def signed_jacobian(
@@ -26,11 +28,13 @@ def signed_jacobian(
     classes: Any = None,
     class_chunk: int | str | None = None,
     precision: str | None = "highest",
+    estimator: Estimator = plain(),
 ) -> tuple[Logits, ClassGradients]:
     """The signed gradient of every class score with respect to every pixel.
 
-    One forward pass and one pullback per class. Pure: compose it with `jax.jit`, `jax.vmap`,
-    `jax.grad` and `jax.shard_map`; differentiable as often as `apply_fn` is.
+    One forward pass and one pullback per class (`plain`; other estimators state their cost).
+    Pure: compose it with `jax.jit`, `jax.vmap`, `jax.grad` and `jax.shard_map`; differentiable as
+    often as `apply_fn` is.
 
     Args:
       apply_fn: `apply_fn(variables, images) -> logits`, see `signsal_jax.ApplyFn`.
@@ -46,6 +50,8 @@ def signed_jacobian(
         float32 products to bfloat16 or TF32 unless told otherwise: "highest" tells them. Any
         name that `jax.default_matmul_precision` takes; None keeps the setting around the call.
         An operation of `apply_fn` with a precision of its own keeps it.
+      estimator: the gradient method: `plain`, `smooth_grad`, `integrated_gradients`, or your own
+        `Estimator`.
 
     Returns:
       Logits `[b, k]` and the Jacobian `[b, m, h, w, c]` (`m = k` without `classes`), in score
@@ -68,7 +74,9 @@ def signed_jacobian(
     [2.0, -1.0]
     """
     chunk = resolve_chunk(class_chunk, apply_fn, variables, images)
-    logits, pullback = linearize(apply_fn, variables, images, precision=precision)
+    logits, pullback = linearize(
+        apply_fn, variables, images, estimator=estimator, precision=precision
+    )
     batch, num_classes = logits.shape
     if classes is None:
         classes = jnp.arange(num_classes)

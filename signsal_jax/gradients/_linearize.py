@@ -1,6 +1,6 @@
-"""One forward pass, and the gradients of class scores pulled back from it."""
+"""The logits and the pullback that an estimator gives, and the gradients of classes from it."""
 
-from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,23 +8,15 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from signsal_jax import _checks
-from signsal_jax._precision import matmul_precision
 from signsal_jax._types import ApplyFn, Gradients, Images, Logits, Variables
 from signsal_jax._vma import check_images_differ, explicitly_sharded, varying_like
+from signsal_jax.gradients._estimator import Estimator, Pullback, check_estimator
+from signsal_jax.gradients._plain import OUTPUTS, plain
 
-OUTPUTS = ("logits", "log_softmax", "softmax")
-_OUTPUT_FNS = {
-    "logits": lambda logits: logits,
-    "log_softmax": jax.nn.log_softmax,
-    "softmax": jax.nn.softmax,
-}
-
-# On CPU a loop over classes beats one batched pullback: its working set stays in cache, and its
-# memory is written to again, where fresh pages cost as much time as a convolution. Two classes a
+# On CPU a loop over classes beats one batched pullback: its working set stays in cache, and it
+# reuses its buffers; touching fresh pages costs as much as a convolution. Two classes a
 # step keep both kinds of operations busy: those that use every core and those that use one.
 CPU_CLASSES = 2
-
-Pullback = Callable[[Float[Array, "b k"]], Gradients]
 
 
 def linearize(
@@ -32,13 +24,18 @@ def linearize(
     variables: Variables,
     images: Images,
     *,
+    estimator: Estimator = plain(),
     output: str = "logits",
     precision: str | None = "highest",
     min_classes: int = 1,
 ) -> tuple[Logits, Pullback]:
-    """Runs the one forward pass: logits `[b, k]` and the pullback of the class scores."""
+    """Asks an estimator for logits `[b, k]` and the pullback of the class scores.
+
+    Checks what goes in and what comes out, once for all estimators.
+    """
     _checks.check_image_batch(images)
     _checks.check_member("output", output, OUTPUTS)
+    check_estimator(estimator)
     images = jnp.asarray(images)
     if explicitly_sharded(images):  # JAX has no rule for pulling back a batch of cotangents there
         raise ValueError(
@@ -46,19 +43,23 @@ def linearize(
             "jax.make_mesh(..., axis_types=(jax.sharding.AxisType.Auto,) * n), or jax.shard_map"
         )
 
-    def scores(images: Images) -> tuple[Array, Array]:
+    def classify(variables: Any, images: Any) -> Array:
         logits = apply_fn(variables, images)
         _checks.check_logits(logits, images.shape[0], min_classes=min_classes)
-        return _OUTPUT_FNS[output](logits), logits
+        return logits
 
-    # The pullback's products inherit the precision that the forward pass was traced with.
-    with matmul_precision(precision):
-        _, pullback, logits = jax.vjp(scores, images, has_aux=True)
+    logits, pullback = estimator(classify, variables, images, output=output, precision=precision)
     check_images_differ(images, "logits", logits)
 
     def checked(cotangent: Array) -> Gradients:
         check_images_differ(images, "classes", cotangent)
-        return pullback(varying_like(cotangent, logits))[0]
+        gradient = pullback(varying_like(cotangent, logits))
+        if gradient.shape != images.shape:
+            raise ValueError(
+                f"estimator: expected {estimator.name} to give attributions of the images' shape "
+                f"{images.shape}, got {gradient.shape}"
+            )
+        return gradient
 
     return logits, checked
 

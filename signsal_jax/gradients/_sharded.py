@@ -11,8 +11,10 @@ from jaxtyping import Float, Int
 
 from signsal_jax import _checks
 from signsal_jax._types import ApplyFn, ClassExtrema, Images, Logits, Variables
+from signsal_jax.gradients._estimator import Estimator, Pullback
 from signsal_jax.gradients._extrema import resolve_target
-from signsal_jax.gradients._linearize import Pullback, linearize, same_class_gradients
+from signsal_jax.gradients._linearize import linearize, same_class_gradients
+from signsal_jax.gradients._plain import plain
 from signsal_jax.gradients._running import (
     RunningExtrema,
     no_extrema,
@@ -69,10 +71,11 @@ def sharded_extrema(
     target: Any = "predicted",
     class_chunk: int | None = None,
     precision: str | None = "highest",
+    estimator: Estimator = plain(),
 ) -> ClassExtrema:
     """`class_extrema` with images split over `data` and classes over `class`.
 
-    Pure: wrap it in `jax.jit`. One forward pass on every device.
+    Pure: wrap it in `jax.jit`. One forward pass on every device (with `plain`).
 
     Args:
       apply_fn: `apply_fn(variables, images) -> logits`, see `signsal_jax.ApplyFn`.
@@ -82,6 +85,7 @@ def sharded_extrema(
       target: "predicted", one class index, or one index an image `[b]`.
       class_chunk: classes pulled back at a time on each device; None for all of its own.
       precision: of float32 products, see `signed_jacobian`.
+      estimator: the gradient method, see `signed_jacobian`.
 
     Returns:
       `ClassExtrema` of global arrays, sharded over `data`.
@@ -111,7 +115,12 @@ def sharded_extrema(
     def local(variables: Any, images: Array, target_rows: Any) -> ClassExtrema:
         images = spread_over_classes(images)
         logits, pullback = linearize(
-            apply_fn, variables, images, precision=precision, min_classes=2
+            apply_fn,
+            variables,
+            images,
+            estimator=estimator,
+            precision=precision,
+            min_classes=2,
         )
         wanted = target_rows if one_each else target
         resolved = resolve_target(jax.lax.pmax(logits, "class"), wanted)

@@ -10,13 +10,16 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Int
 
 from signsal_jax._types import ApplyFn, ClassExtrema, Images, Logits, Variables
-from signsal_jax.evaluations.entry import EXTREMA, MAPS, Classified, Explained, NetworkResult
+from signsal_jax.evaluations.entry import EXTREMA, LINEAR, MAPS, Classified, Explained, NetworkResult
 from signsal_jax.evaluations.registry import chosen
 from signsal_jax.gradients import (
     CPU_CLASSES,
+    Estimator,
     Pullback,
     class_gradients,
     linearize,
+    plain,
+    require_linear,
     resolve_target,
     split_extrema,
 )
@@ -34,6 +37,7 @@ def study_step(
     *,
     config: StudyConfig,
     mesh: Mesh,
+    estimator: Estimator = plain(),
 ) -> dict[str, Array]:
     """Everything a study stores of one chunk: pure, wrap it in `jax.jit`.
 
@@ -47,12 +51,19 @@ def study_step(
       labels: `[b]`.
       config: what to compute.
       mesh: from `sharding.make_mesh`.
+      estimator: the gradient method, see `signed_jacobian`.
 
     Returns:
       By name the arrays of `array_specs`, each `[b, ...]`.
+
+    Raises:
+      ValueError: an entry that needs an estimator linear in the class scores, and one that is not.
     """
     images = jnp.asarray(images)
     entries = chosen(config.store)
+    for entry in entries:
+        if LINEAR in entry.needs:
+            require_linear(estimator, entry.name)
     needs = frozenset().union(*(entry.needs for entry in entries))
     by_class = {entry.name: entry.of_class for entry in entries if entry.of_class}
     by_pair = {entry.name: entry.of_pair for entry in entries if entry.of_pair}
@@ -69,7 +80,12 @@ def study_step(
     def explain(variables: Any, images: Array, labels: Array) -> tuple[dict, dict]:
         inputs = spread_over_classes(images) if every_class else images
         logits, pullback = linearize(
-            apply_fn, variables, inputs, precision=config.precision, min_classes=2
+            apply_fn,
+            variables,
+            inputs,
+            estimator=estimator,
+            precision=config.precision,
+            min_classes=2,
         )
         scores = from_first(logits, "class") if every_class else logits
         target = resolve_target(scores, labels if config.target == "label" else config.target)

@@ -1,0 +1,56 @@
+"""A weighted sum of gradients at several places around or towards each image."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from signsal_jax._precision import at_least_float32
+from signsal_jax._types import ApplyFn, Gradients, Images, Variables
+from signsal_jax._vma import varying_like
+from signsal_jax.gradients._estimator import Pullback
+from signsal_jax.gradients._plain import Plain
+
+
+def mean_pullback(
+    apply_fn: ApplyFn,
+    variables: Variables,
+    move: Callable[[Any], Images],
+    places: Any,
+    *,
+    output: str,
+    precision: str | None,
+) -> Pullback:
+    """Averages the plain pullbacks of `move(place)` over the places, one at a time.
+
+    The pullback loops over the places and repeats the forward pass at each, so that it holds the
+    activations of one place, however many there are. Classes that are pulled back together by
+    `jax.vmap` share that forward pass.
+
+    Args:
+      apply_fn: the classifier.
+      variables: its weights.
+      move: takes one place to the images there.
+      places: an array or a pytree of arrays; the places are along the first axis.
+      output: see `Estimator`.
+      precision: see `Estimator`.
+    """
+    count = len(jax.tree.leaves(places)[0])
+
+    def pullback(cotangent: Any) -> Gradients:
+        def at(place: Any) -> Gradients:
+            images = move(place)
+            _, pull = Plain()(apply_fn, variables, images, output=output, precision=precision)
+            return pull(cotangent)
+
+        def add(total: Gradients, place: Any) -> tuple[Gradients, None]:
+            return total + at(place).astype(total.dtype), None
+
+        one = jax.eval_shape(at, jax.tree.map(lambda leaf: leaf[0], places))
+        # The sum starts at -0, which leaves every number as it is; 0 would lose the sign of -0.
+        nothing = jnp.full(one.shape, -0.0, at_least_float32(one.dtype))
+        total = jax.lax.scan(add, varying_like(nothing, one), places)[0]
+        return (total / count).astype(one.dtype)
+
+    return pullback

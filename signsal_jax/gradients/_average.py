@@ -37,17 +37,23 @@ def mean_pullback(
       precision: see `Estimator`.
     """
     count = len(jax.tree.leaves(places)[0])
+    first = jax.tree.map(lambda leaf: leaf[0], places)
+
+    def pullback_at(place: Any) -> Pullback:
+        settings = {"output": output, "precision": precision}
+        return Plain()(apply_fn, variables, move(place), **settings)[1]
+
+    if count == 1:  # no more to hold than the loop would, and no pass to repeat
+        return pullback_at(first)
 
     def pullback(cotangent: Any) -> Gradients:
         def at(place: Any) -> Gradients:
-            images = move(place)
-            _, pull = Plain()(apply_fn, variables, images, output=output, precision=precision)
-            return pull(cotangent)
+            return pullback_at(place)(cotangent)
 
         def add(total: Gradients, place: Any) -> tuple[Gradients, None]:
             return total + at(place).astype(total.dtype), None
 
-        one = jax.eval_shape(at, jax.tree.map(lambda leaf: leaf[0], places))
+        one = jax.eval_shape(at, first)
         # The sum starts at -0, which leaves every number as it is; 0 would lose the sign of -0.
         nothing = jnp.full(one.shape, -0.0, at_least_float32(one.dtype))
         total = jax.lax.scan(add, varying_like(nothing, one), places)[0]

@@ -10,7 +10,14 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Int
 
 from signsal_jax._types import ApplyFn, ClassExtrema, Images, Logits, Variables
-from signsal_jax.evaluations.entry import EXTREMA, LINEAR, MAPS, Classified, Explained, NetworkResult
+from signsal_jax.evaluations.entry import (
+    EXTREMA,
+    LINEAR,
+    MAPS,
+    Classified,
+    Explained,
+    NetworkResult,
+)
 from signsal_jax.evaluations.registry import chosen
 from signsal_jax.gradients import (
     CPU_CLASSES,

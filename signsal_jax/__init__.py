@@ -7,6 +7,7 @@ from signsal_jax._checks import check_images as check_images
 from signsal_jax._extras import extra
 from signsal_jax._types import ApplyFn as ApplyFn
 from signsal_jax.attribution import saliency_maps as saliency_maps
+from signsal_jax.contrasts import CONTRASTS as CONTRASTS, class_contrast as class_contrast
 from signsal_jax.evaluations.deletion import (
     PAPER_CURVES as PAPER_CURVES,
     DeletionCurve as DeletionCurve,

@@ -18,7 +18,7 @@ FLOORS = (
     ("nn",),
     ("gradients",),
     ("maps",),
-    ("attribution", "statistics", "models"),
+    ("attribution", "contrasts", "statistics", "models"),
     ("evaluations",),
     ("study._config",),
     ("study._table",),

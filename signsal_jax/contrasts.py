@@ -1,0 +1,125 @@
+"""Contrasts between classes: the target's gradient minus a convex sum of the other classes'.
+
+With weights `a` over the other classes that are not negative and add up to one, the contrast is
+`w = g_t - sum_s a_s g_s`. Three facts tie it to the other maps:
+
+- The gradient of `log p_t` is `(1 - p_t)` times the contrast weighted by the softmax over the
+  other classes. So log-softmax, softmax and weighted contrast have the same signs everywhere. As
+  `p_t` goes to 1 the first two vanish (softmax underflows); the contrast does not.
+- Active pixels have `w > 0` and inactive ones `w < 0` for every choice of `a`: active is what all
+  contrasts agree on.
+- Adding one function of the image to all logits changes no prediction and no contrast, but
+  vanilla, positive and negative at will.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float, Int
+
+from signsal_jax import _checks
+from signsal_jax._types import ApplyFn, ClassExtrema, Images, Logits, Variables
+from signsal_jax.gradients import Estimator, linearize, plain, require_linear, resolve_target
+
+CONTRASTS = ("weighted", "mean", "max")
+
+
+def contrast_weights(
+    logits: Logits, target: Int[Array, " b"], against: str = "weighted"
+) -> Float[Array, "b k"]:
+    """The weights of the other classes: not negative, adding up to one, zero for the target.
+
+    Args:
+      logits: `[b, k]` with k >= 2.
+      target: the class explained, `[b]`.
+      against: "weighted" (the softmax over the other classes), "mean" (all the same), or "max"
+        (all on the highest other class, the first at a tie).
+
+    Returns:
+      `[b, k]`. They are constants: no derivative passes through them.
+
+    Raises:
+      ValueError: an unknown `against`, or fewer than two classes.
+
+    Reference: Wang and Wang, "Why Not Other Classes?", NeurIPS 2022, section 3.
+
+    >>> import jax.numpy as jnp
+    >>> from signsal_jax import contrasts
+    >>> logits, target = jnp.asarray([[3.0, 1.0, 1.0]]), jnp.asarray([0])
+    >>> contrasts.contrast_weights(logits, target).tolist()
+    [[0.0, 0.5, 0.5]]
+    >>> contrasts.contrast_weights(logits, target, "max").tolist()
+    [[0.0, 1.0, 0.0]]
+    """
+    _checks.check_member("against", against, CONTRASTS)
+    classes = logits.shape[1]
+    _checks.check_logits(logits, len(logits), min_classes=2)
+    logits = jax.lax.stop_gradient(logits)
+    others = jnp.arange(classes)[None] != target[:, None]
+    if against == "mean":
+        return others.astype(logits.dtype) / (classes - 1)
+    rivals = jnp.where(others, logits, -jnp.inf)
+    if against == "max":
+        return jax.nn.one_hot(rivals.argmax(1), classes, dtype=logits.dtype)
+    return jax.nn.softmax(rivals, axis=1)
+
+
+def class_contrast(
+    apply_fn: ApplyFn,
+    variables: Variables,
+    images: Images,
+    *,
+    target: Any = "predicted",
+    against: str = "weighted",
+    strength: float = 1.0,
+    precision: str | None = "highest",
+    estimator: Estimator = plain(),
+) -> ClassExtrema:
+    """The target's gradient minus a weighted sum of the other classes', by a single pullback.
+
+    A positive value says that a brighter pixel favors the target over its rivals, a negative one
+    that a darker pixel does. Pure, like `saliency_maps`; the result goes into
+    `maps_from_extrema` for the maps "vanilla", "positive" and "negative" of the contrast.
+
+    Args:
+      apply_fn: `apply_fn(variables, images) -> logits`, see `signsal_jax.ApplyFn`.
+      variables: the classifier's pytree of weights.
+      images: float `[b, h, w, c]`, pixels in [0, 1].
+      target: "predicted", one class index, or one index per image `[b]`.
+      against: the weights of the other classes, see `contrast_weights`.
+      strength: how much of the others is subtracted; 1 for a contrast between classes. With
+        "max" and another value this is `y_t - strength * y_s` of arXiv 2501.11309, which is not
+        invariant to a function added to all logits.
+      precision: of float32 products, see `signed_jacobian`.
+      estimator: the gradient method, see `signed_jacobian`; it must be linear in the class scores.
+
+    Returns:
+      `ClassExtrema` with logits `[b, k]`, target `[b]` and as `gradient` the contrast
+      `[b, h, w, c]`, in score units per unit of pixel value; the rivals' extrema are None.
+
+    Raises:
+      TypeError, ValueError: as `class_extrema`; an unknown `against`; an estimator that is not
+        linear in the class scores.
+
+    Reference: Wang and Wang, NeurIPS 2022, equations 2 to 4 (mean, max and weighted contrast).
+
+    >>> import jax.numpy as jnp, signsal_jax
+    >>> def apply_fn(variables, images):
+    ...     return images.sum((1, 2)) @ variables
+    >>> weights = jnp.asarray([[2.0, -1.0, 1.0]])
+    >>> images = jnp.ones((1, 2, 2, 1))
+    >>> contrast = signsal_jax.class_contrast(apply_fn, weights, images, against="max")
+    >>> float(contrast.gradient[0, 0, 0, 0])
+    1.0
+    """
+    require_linear(estimator, "class_contrast")
+    _checks.check_member("against", against, CONTRASTS)
+    logits, pullback = linearize(
+        apply_fn, variables, images, estimator=estimator, precision=precision, min_classes=2
+    )
+    target = resolve_target(logits, target)
+    chosen = jax.nn.one_hot(target, logits.shape[1], dtype=logits.dtype)
+    cotangent = chosen - strength * contrast_weights(logits, target, against)
+    return ClassExtrema(logits, target, pullback(cotangent))

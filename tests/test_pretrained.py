@@ -14,7 +14,7 @@ from signsal_jax.models.pretrained import load_network
 from signsal_jax.weights import WeightsError
 from tests import runs
 from tests.test_cli import assert_refused, picture
-from tests.test_torch_files import Global, zip_file
+from tests.torch_writer import Global, zip_file
 
 pytestmark = pytest.mark.usefixtures("no_compilation_cache")
 
@@ -79,6 +79,14 @@ def test_the_origin_says_what_was_loaded(resnet20, saved):
     np.testing.assert_allclose(
         jax.jit(raw.apply_fn)(raw.variables, normalized), logits, rtol=1e-4, atol=1e-4
     )
+
+
+def test_a_prefix_is_removed_and_recorded(resnet20, saved):
+    plain = models.load("cifar_resnet20", weights=saved(resnet20))
+    longer = {f"model.module.{key}": array for key, array in resnet20.items()}
+    model = models.load("cifar_resnet20", weights=saved(longer, "longer.safetensors"))
+    assert model.origin["prefix"] == "model.module."
+    jax.tree.map(np.testing.assert_array_equal, model.variables, plain.variables)
 
 
 def test_one_error_lists_everything_though_the_classifier_is_missing(resnet20, saved):

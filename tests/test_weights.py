@@ -159,6 +159,32 @@ def test_the_layout_is_found_by_its_keys(name):
             assert weights.select_layout(name, layout.required) == layout
 
 
+@pytest.mark.parametrize("prefix", ["module.", "model.", "module.model.", "net.backbone."])
+@pytest.mark.parametrize("name", ["cnn", "convnext_tiny"])
+def test_a_common_prefix_is_removed(name, prefix):
+    for head in (False, True):
+        for layout in weights.layouts(name, head=head):
+            arrays = dict.fromkeys(layout.required)
+            longer = {f"{prefix}{key}": None for key in arrays}
+            assert weights.without_prefix(name, longer) == (arrays, prefix)
+            assert weights.without_prefix(name, arrays) == (arrays, "")
+
+
+def test_no_prefix_is_removed_in_vain():
+    for names in (["module.a", "module.b"], ["module.conv1.weight", "fc.bias"], ["a"], []):
+        arrays = dict.fromkeys(names)
+        assert weights.without_prefix("resnet18", arrays) == (arrays, "")
+
+
+def test_a_message_stays_short(resnet20):
+    layout, variables, arrays = resnet20
+    more = {f"extra.{i}\x1b[2J": np.ones(1, np.float32) for i in range(100_000)}
+    with pytest.raises(WeightsError, match=r"unused \(100000\): extra") as raised:
+        weights.convert(arrays | more, layout, variables)
+    assert "and 99500 more" in str(raised.value)
+    assert str(raised.value).replace("\n", "").isprintable()
+
+
 def test_basic_cnn_of_the_authors():
     golden = np.load(GOLDEN)
     arrays = {k.removeprefix("torch/"): golden[k] for k in golden if k.startswith("torch/")}

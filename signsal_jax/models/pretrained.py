@@ -76,7 +76,8 @@ def load(
         or a network of `MODELS`, with `weights`.
       weights: a safetensors or torch file (read without torch, nothing in it is executed),
         or "hf://owner/name" on the Hugging Face hub (extra `hub`), of the network itself or, as
-        the paper's, of `torch.nn.Sequential(network, Linear)`. None only where a package
+        the paper's, of `torch.nn.Sequential(network, Linear)`. A prefix that all names share,
+        such as `module.`, is removed and recorded in the origin. None only where a package
         carries them: efficientnet_lite0 (extra `demo`).
       preprocess: whether the mean and standard deviation that the weights were trained with are
         applied, inside `apply_fn`; False feeds raw [0, 1] pixels, as the paper does.
@@ -136,12 +137,13 @@ def _load_published(
             raise ValueError(f"weights: expected a file or 'hf://owner/name' for {name}, got None")
         weights = weight_files.packaged(name)
     file = weight_files.read(weights)
-    layout = weight_files.select_layout(name, file.arrays)
+    arrays, prefix = weight_files.without_prefix(name, file.arrays)
+    layout = weight_files.select_layout(name, arrays)
     try:
         # Without a classifier ImageNet's classes will do: the error then lists all that is wrong.
-        classes = weight_files.count_classes(file.arrays, layout) or IMAGENET_CLASSES
+        classes = weight_files.count_classes(arrays, layout) or IMAGENET_CLASSES
         network = nnx.eval_shape(lambda: _published(name, layout, classes))
-        network = _with_variables(network, file.arrays, layout)
+        network = _with_variables(network, arrays, layout)
         if layout.marker is not None and layout.marker not in file.name:
             raise weight_files.WeightsError(
                 f"{layout.source} has several networks with these keys, and only "
@@ -161,6 +163,8 @@ def _load_published(
         "classes": classes,
         "preprocessing": normalization,
     }
+    if prefix:
+        origin["prefix"] = prefix
     return network, origin, layout
 
 

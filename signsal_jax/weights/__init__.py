@@ -11,6 +11,7 @@ from signsal_jax.weights.conversion import (
 )
 from signsal_jax.weights.errors import WeightsError as WeightsError
 from signsal_jax.weights.packages import PACKAGED as PACKAGED, packaged as packaged
+from signsal_jax.weights.prefix import without_prefix as without_prefix
 from signsal_jax.weights.reading import (
     WeightsFile as WeightsFile,
     read as read,

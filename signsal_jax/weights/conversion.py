@@ -7,9 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from signsal_jax.weights.errors import WeightsError
+from signsal_jax.weights.errors import WeightsError, listed, printable
 from signsal_jax.weights.table import Layout
 from signsal_jax.weights.tables import identify
+
+# In a message: more than any network of the zoo has.
+_MOST_NAMES = 500
 
 
 def count_classes(arrays: Mapping[str, np.ndarray], layout: Layout) -> int | None:
@@ -91,8 +94,8 @@ def convert(arrays: Mapping[str, np.ndarray], layout: Layout, variables: Any) ->
     rules = layout.required
     leaves = _named_leaves(variables)
     problems: dict[str, list[str]] = {
-        "missing": sorted(rules.keys() - arrays.keys()),
-        "unused": sorted(arrays.keys() - rules.keys() - layout.ignorable),
+        "missing": list(rules.keys() - arrays.keys()),
+        "unused": [printable(key) for key in arrays.keys() - rules.keys() - layout.ignorable],
         "of another shape": [],
         "not floating point": [],
         "not finite": [],
@@ -147,5 +150,5 @@ def _error(
             lines.append(f"  expected {expected} classes, got {got}")
     for problem, keys in problems.items():
         if keys:
-            lines.append(f"  {problem} ({len(keys)}): {', '.join(sorted(keys))}")
+            lines.append(f"  {problem} ({len(keys)}): {listed(sorted(keys), _MOST_NAMES)}")
     return WeightsError("\n".join(lines))

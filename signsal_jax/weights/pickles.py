@@ -1,22 +1,22 @@
 """A pickle reader that knows torch's tensors and plain containers, and can do nothing else.
 
-A pickle is a program: it may name any function of any installed module and call it. This reader
-resolves only the names below, to constructors of inert descriptions, so whatever a file asks for
-beyond tensors is refused before it runs. The constructors are immutable, because a pickle can
-also set attributes on whatever it can name.
+A pickle is a program: it may name any function of any installed module and call it. Python's own
+reader runs that program, and even when it finds no function it hashes, compares and allocates
+what the file says. This one is an interpreter of the few operations that torch's files consist
+of. It builds strings, numbers, lists, tuples, dicts and inert descriptions of tensors, looks names
+up in the table below, and refuses everything else. Nothing in it recurses, every operation costs
+a bounded amount of time and memory, and their number is bounded.
 """
 
 import io
-import pickle
 import pickletools
-import reprlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-from signsal_jax.weights.errors import WeightsError
+from signsal_jax.weights.errors import WeightsError, printable
 
 STORAGE_DTYPES: dict[str, np.dtype] = {
     "FloatStorage": np.dtype(np.float32),
@@ -30,6 +30,12 @@ STORAGE_DTYPES: dict[str, np.dtype] = {
     "ByteStorage": np.dtype(np.uint8),
     "BoolStorage": np.dtype(np.bool_),
 }
+# A tensor takes about 40 operations and 200 bytes. Python objects are larger than the opcodes that
+# make them: these limits keep all of them together below 256 MB.
+_MOST_OPERATIONS = 2**20
+_MOST_BYTES = 2**25
+_MOST_DIMENSIONS = 32
+_LONGEST_NAME = 4096
 
 
 class Storage(NamedTuple):
@@ -52,116 +58,242 @@ class Tensor(NamedTuple):
 class _Constructor(NamedTuple):
     function: Callable[..., Any]
 
-    def __call__(self, *arguments: Any) -> Any:
-        return self.function(*arguments)
-
 
 class _StorageType(NamedTuple):
     dtype: np.dtype
 
 
-class _OrderedDict(dict):
-    """Stands in for `collections.OrderedDict`; attributes that torch hangs on it are dropped."""
-
-    __slots__ = ()
-
-    def __setstate__(self, state: Any) -> None:
-        pass
+def describe(value: Any) -> str:
+    """The kind of a value, for messages: its contents may be of any size and depth."""
+    return "a single tensor" if isinstance(value, Tensor) else f"a {type(value).__name__}"
 
 
-def _naturals(value: Any) -> bool:
-    return isinstance(value, tuple) and all(type(i) is int and i >= 0 for i in value)
+def _natural(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**63
 
 
-def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
-    if not isinstance(storage, Storage) or type(offset) is not int or offset < 0:
+def _sizes(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) <= _MOST_DIMENSIONS and all(map(_natural, value))
+
+
+def _tensor(storage: Any = None, offset: Any = 0, shape: Any = (), strides: Any = (), *_) -> Tensor:
+    if not isinstance(storage, Storage) or not _natural(offset):
         raise WeightsError("a tensor without a storage")
-    if not _naturals(shape) or not _naturals(strides) or len(shape) != len(strides):
+    if not _sizes(shape) or not _sizes(strides) or len(shape) != len(strides):
         raise WeightsError(
-            f"a tensor of shape {reprlib.repr(shape)} and strides {reprlib.repr(strides)}"
+            f"a tensor needs a shape and as many strides, at most {_MOST_DIMENSIONS} integers >= 0"
         )
     return Tensor(storage, offset, shape, strides)
 
 
-def _parameter(tensor: Any, *_: Any) -> Tensor:
+def _parameter(tensor: Any = None, *_: Any) -> Tensor:
     if not isinstance(tensor, Tensor):
         raise WeightsError("a parameter without a tensor")
     return tensor
 
 
-_GLOBALS: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): _Constructor(_OrderedDict),
-    ("torch._utils", "_rebuild_tensor_v2"): _Constructor(_tensor),
-    ("torch._utils", "_rebuild_parameter"): _Constructor(_parameter),
-    **{("torch", name): _StorageType(dtype) for name, dtype in STORAGE_DTYPES.items()},
+def _set_item(target: dict[str | int, Any], key: Any, value: Any) -> None:
+    # Others would be hashed: nested tuples take forever, or overflow the stack of C.
+    if type(key) not in (str, int):
+        raise WeightsError(f"expected strings or integers as dictionary keys, got {describe(key)}")
+    if isinstance(key, str) and len(key) > _LONGEST_NAME:
+        raise WeightsError(f"expected names of at most {_LONGEST_NAME} characters, got {len(key)}")
+    target[key] = value
+
+
+def _ordered_dict(pairs: Any = ()) -> dict[str | int, Any]:
+    result: dict[str | int, Any] = {}
+    for pair in pairs if isinstance(pairs, list | tuple) else [None]:
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise WeightsError("expected pairs of a key and a value in a dictionary")
+        _set_item(result, *pair)
+    return result
+
+
+# Keys as pickletools writes them: module, space, name.
+_GLOBALS: dict[str, _Constructor | _StorageType] = {
+    "collections OrderedDict": _Constructor(_ordered_dict),
+    "torch._utils _rebuild_tensor_v2": _Constructor(_tensor),
+    "torch._utils _rebuild_parameter": _Constructor(_parameter),
+    **{f"torch {name}": _StorageType(dtype) for name, dtype in STORAGE_DTYPES.items()},
 }
+_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
+_NUMBERS = ("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT")
+_TEXTS = ("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8")
+_BYTES = ("BINBYTES", "SHORT_BINBYTES", "BINBYTES8")
+_VALUES = frozenset((*_NUMBERS, *_TEXTS, *_BYTES))
+_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
-class _TensorUnpickler(pickle.Unpickler):
-    def __init__(self, file: io.BytesIO):
-        super().__init__(file, encoding="utf-8")
+class _Machine:
+    """The stack, the memo and the marks of a pickle's program."""
+
+    def __init__(self) -> None:
+        self.stack: list[Any] = []
+        self.marks: list[int] = []
+        self.memo: dict[int, Any] = {}
         self.storages: dict[str, Storage] = {}
+        self.operations = 0
 
-    def find_class(self, module_name: str, global_name: str) -> Any:
-        try:
-            return _GLOBALS[module_name, global_name]
-        except KeyError:
+    def charge(self, operations: int) -> None:
+        self.operations += operations
+        if self.operations > _MOST_OPERATIONS:
             raise WeightsError(
-                f"expected tensors and plain containers only, got {module_name}.{global_name}, "
-                "which was not executed: save the network's state_dict() alone"
-            ) from None
+                f"expected at most {_MOST_OPERATIONS} operations in a pickle: save the network's "
+                "state_dict() alone"
+            )
 
-    def persistent_load(self, pid: Any) -> Storage:
+    def pop(self, count: int) -> list[Any]:
+        """The last `count` values above the last mark."""
+        start = len(self.stack) - count
+        if start < (self.marks[-1] if self.marks else 0):
+            raise WeightsError("damaged: a value is missing")
+        values = self.stack[start:]
+        del self.stack[start:]
+        return values
+
+    def pop_mark(self) -> list[Any]:
+        """All values above the last mark, which is removed."""
+        if not self.marks:
+            raise WeightsError("damaged: a mark is missing")
+        values = self.pop(len(self.stack) - self.marks[-1])
+        self.marks.pop()
+        return values
+
+    def top(self, kind: type) -> Any:
+        """The last value, which the next operation changes."""
+        (value,) = self.pop(1)
+        if not isinstance(value, kind):
+            raise WeightsError(f"damaged: expected a {kind.__name__}, got {describe(value)}")
+        self.stack.append(value)
+        return value
+
+    def run(self, name: str, argument: Any) -> None:
+        """Carries out one operation other than STOP."""
+        match name:
+            case "PROTO" | "FRAME":
+                pass
+            case "MARK":
+                self.marks.append(len(self.stack))
+            case "EMPTY_LIST":
+                self.stack.append([])
+            case "EMPTY_DICT":
+                self.stack.append({})
+            case "TUPLE":
+                self.stack.append(tuple(self.pop_mark()))
+            case "SHORT_BINSTRING" | "BINSTRING":  # the str of Python 2; pickletools says latin-1
+                self.stack.append(argument.encode("latin-1").decode("utf-8"))
+            case "APPEND":
+                (value,) = self.pop(1)
+                self.top(list).append(value)
+            case "APPENDS":
+                values = self.pop_mark()
+                self.top(list).extend(values)
+            case "SETITEM":
+                key, value = self.pop(2)
+                _set_item(self.top(dict), key, value)
+            case "SETITEMS":
+                values = self.pop_mark()
+                target = self.top(dict)
+                for key, value in zip(values[::2], values[1::2], strict=True):
+                    _set_item(target, key, value)
+            case "BINPUT" | "LONG_BINPUT":
+                self.memo[argument] = self.top(object)
+            case "MEMOIZE":
+                self.memo[len(self.memo)] = self.top(object)
+            case "BINGET" | "LONG_BINGET":
+                if argument not in self.memo:
+                    raise WeightsError(f"damaged: place {argument} of the memo is empty")
+                self.stack.append(self.memo[argument])
+            case "GLOBAL":
+                self.stack.append(_known(argument))
+            case "STACK_GLOBAL":
+                module, qualified_name = self.pop(2)
+                if not isinstance(module, str) or not isinstance(qualified_name, str):
+                    raise WeightsError("damaged: expected the name of a module and one in it")
+                self.stack.append(_known(f"{module} {qualified_name}"))
+            case "BINPERSID":
+                self.stack.append(self.storage(*self.pop(1)))
+            case "REDUCE":
+                self.stack.append(self.call(*self.pop(2)))
+            case "BUILD":
+                # Torch hangs attributes on ordered dicts, which nothing here needs.
+                self.pop(1)
+                self.top(dict)
+            case _ if name in _CONSTANTS:
+                self.stack.append(_CONSTANTS[name])
+            case _ if name in _VALUES:
+                self.stack.append(argument)
+            case _ if name in _TUPLES:
+                self.stack.append(tuple(self.pop(_TUPLES[name])))
+            case _:
+                raise WeightsError(f"expected tensors and plain containers only, got {name}")
+
+    def call(self, function: Any, arguments: Any) -> Any:
+        if not isinstance(function, _Constructor) or not isinstance(arguments, tuple):
+            raise WeightsError(f"damaged: expected a constructor, got {describe(function)}")
+        # What is copied counts as if it had been spelled out.
+        self.charge(sum(len(value) for value in arguments if isinstance(value, list | tuple)))
+        return function.function(*arguments)
+
+    def storage(self, pid: Any) -> Storage:
         match pid:
-            case ("storage", _StorageType(dtype), str(key), str(), int(size), *rest) if size >= 0:
+            case ("storage", _StorageType(dtype), str(key), str(), size, *rest) if (
+                _natural(size) and len(key) <= _LONGEST_NAME
+            ):
                 # Old files may name a part of another storage; no writer of the last years does.
                 if any(view is not None for view in rest):
                     raise WeightsError("expected whole storages, got a view of one")
                 storage = Storage(dtype, key, size)
                 if self.storages.setdefault(key, storage) != storage:
-                    raise WeightsError(f"storage {key!r} is described in two ways")
+                    raise WeightsError(f"storage {printable(key)} is described in two ways")
                 return storage
-        raise WeightsError(f"expected a tensor's storage, got the reference {reprlib.repr(pid)}")
+        raise WeightsError(f"expected a tensor's storage, got {describe(pid)}")
 
 
-def _check_memo(file: io.BytesIO) -> None:
-    """Raises for a memo with gaps: Python allocates as much as the largest index says."""
-    start = file.tell()
-    for count, (opcode, index, _) in enumerate(pickletools.genops(file)):
-        if "PUT" in opcode.name and (not isinstance(index, int) or index > count):
-            raise WeightsError(f"damaged: opcode {count} fills place {index} of the memo")
-    file.seek(start)
+def _known(name: str) -> _Constructor | _StorageType:
+    try:
+        return _GLOBALS[name]
+    except KeyError:
+        raise WeightsError(
+            "expected tensors and plain containers only, got "
+            f"{printable(name.replace(' ', '.', 1))}, which was not executed: save the network's "
+            "state_dict() alone"
+        ) from None
 
 
-def load(file: io.BytesIO) -> tuple[Any, dict[str, Storage]]:
-    """The next pickle of `file`, its tensors as descriptions.
-
-    Args:
-      file: open for reading, at the start of a pickle; left just behind it.
+def load(data: memoryview, start: int = 0) -> tuple[Any, dict[str, Storage], int]:
+    """The pickle that begins at `start`, its tensors as descriptions.
 
     Returns:
-      The content (dict, list, tuple, numbers, strings and `Tensor`) and, by key, every storage
-      that it refers to.
+      The content (dict, list, tuple, numbers, strings and `Tensor`); by key, every storage that
+      it refers to; and the place just behind it.
 
     Raises:
-      WeightsError: any other object (the message names it; nothing is executed), or damage.
+      WeightsError: any other object (the message names it; nothing is executed), dictionary keys
+        other than strings and integers, more than a million operations, or damage.
 
-    >>> import io, os, pickle
-    >>> load(io.BytesIO(pickle.dumps({"epoch": 3, "best": [0.5]})))
-    ({'epoch': 3, 'best': [0.5]}, {})
-    >>> load(io.BytesIO(pickle.dumps(os.getcwd)))
+    >>> import os, pickle
+    >>> load(memoryview(pickle.dumps({"epoch": 3, "best": [0.5]})))
+    ({'epoch': 3, 'best': [0.5]}, {}, 42)
+    >>> load(memoryview(pickle.dumps(os.getcwd)))
     Traceback (most recent call last):
     ...
     signsal_jax.weights.errors.WeightsError: expected tensors and plain containers only, got \
 posix.getcwd, which was not executed: save the network's state_dict() alone
     """
+    machine, file = _Machine(), io.BytesIO(data[start : start + _MOST_BYTES])
     try:
-        _check_memo(file)
-        unpickler = _TensorUnpickler(file)
-        content = unpickler.load()
+        for opcode, argument, _ in pickletools.genops(file):
+            if opcode.name == "STOP":
+                (content,) = machine.pop(1)
+                return content, machine.storages, start + file.tell()
+            machine.charge(1)
+            machine.run(opcode.name, argument)
     except WeightsError:
         raise
-    except Exception as error:
-        # A damaged pickle can fail in any way an opcode can.
-        raise WeightsError(f"truncated or damaged ({type(error).__name__}: {error})") from error
-    return content, unpickler.storages
+    except ValueError as error:  # no opcode, or its argument is cut off
+        if len(data) - start > _MOST_BYTES:
+            raise WeightsError(f"expected a pickle of at most {_MOST_BYTES} bytes") from error
+        raise WeightsError(f"truncated or damaged ({printable(error)})") from error
+    raise WeightsError("truncated: the pickle does not end")

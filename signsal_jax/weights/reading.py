@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import stat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ import numpy as np
 import safetensors
 
 from signsal_jax.weights import hub, torch_file
-from signsal_jax.weights.errors import WeightsError
+from signsal_jax.weights.errors import WeightsError, printable
 
 _SAFETENSORS_DTYPES: dict[str, np.dtype] = {
     "F64": np.dtype(np.float64),
@@ -24,6 +25,9 @@ _SAFETENSORS_DTYPES: dict[str, np.dtype] = {
     "U8": np.dtype(np.uint8),
     "BOOL": np.dtype(np.bool_),
 }
+# Of which Python makes objects ten times as large; the headers of the largest networks have 1 MB.
+_LARGEST_HEADER = 2**23
+_LARGEST_SPARSE = 2**28
 
 
 class WeightsFile(NamedTuple):
@@ -89,35 +93,76 @@ def read(source: str | os.PathLike[str]) -> WeightsFile:
         at_hub = f" (one on the Hugging Face hub is {hub.SCHEME}owner/name)"
         hint = at_hub if hub.is_id(text) else ""
         raise FileNotFoundError(f"weights {text}: expected a file, found none{hint}")
-    data = path.read_bytes()
     try:
+        data = _content(path)
         arrays = _parse(data)
     except WeightsError as error:
         raise WeightsError(f"{text}: {error}") from error
     return WeightsFile(arrays, hashlib.sha256(data).hexdigest(), text)
 
 
-def _parse(data: bytes) -> dict[str, np.ndarray]:
-    if not data:
+def _content(path: Path) -> bytes:
+    """The bytes of a regular file, read only if they begin as weights do."""
+
+    def without_waiting(name: str, flags: int) -> int:  # as a pipe would have it
+        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+
+    with open(path, "rb", opener=without_waiting) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise WeightsError("expected a file, got a folder, a pipe or a device")
+        head = file.read(64)
+        _check_head(head)
+        # Some file systems do not count blocks, and then say 0.
+        stored = getattr(status, "st_blocks", 0) * 512
+        if status.st_size > _LARGEST_SPARSE and 0 < stored < status.st_size / 2:
+            raise WeightsError(
+                f"expected weights, got a file of {status.st_size} bytes of which only {stored} "
+                "are stored: copy it again"
+            )
+        file.seek(0)
+        return file.read(status.st_size)
+
+
+def _check_head(head: bytes) -> None:
+    """Raises unless a file that begins so can be one of weights."""
+    if not head:
         raise WeightsError("expected weights, got an empty file")
-    if data[:64].lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+    if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         raise WeightsError("expected weights, got a web page: download the file itself")
-    if data.startswith(b"version https://git-lfs"):
+    if head.startswith(b"version https://git-lfs"):
         raise WeightsError("expected weights, got a Git LFS pointer: run 'git lfs pull'")
-    # A safetensors file begins with the length of its header, which is a JSON object.
-    return _parse_safetensors(data) if data[8:9] == b"{" else torch_file.parse(data)
+    if not _is_safetensors(head):
+        torch_file.check_head(head)
+
+
+def _is_safetensors(data: bytes) -> bool:
+    """Whether a header's length is followed by its JSON object."""
+    return data[8:9] == b"{"
+
+
+def _parse(data: bytes) -> dict[str, np.ndarray]:
+    return _parse_safetensors(data) if _is_safetensors(data) else torch_file.parse(data)
 
 
 def _parse_safetensors(data: bytes) -> dict[str, np.ndarray]:
+    if int.from_bytes(data[:8], "little") > min(_LARGEST_HEADER, len(data)):
+        raise WeightsError(
+            "truncated or damaged safetensors file (its header would be longer than the file, or "
+            f"than {_LARGEST_HEADER} bytes)"
+        )
     try:
         tensors = safetensors.deserialize(data)
     except safetensors.SafetensorError as error:
-        raise WeightsError(f"truncated or damaged safetensors file ({error})") from error
+        raise WeightsError(f"truncated or damaged safetensors file ({printable(error)})") from error
     arrays = {}
     for name, tensor in tensors:
         dtype = _SAFETENSORS_DTYPES.get(tensor["dtype"])
         if dtype is None:
             known = ", ".join(_SAFETENSORS_DTYPES)
-            raise WeightsError(f"{name}: expected one of {known}; got {tensor['dtype']}")
-        arrays[name] = np.frombuffer(tensor["data"], dtype).reshape(tensor["shape"])
+            raise WeightsError(f"{printable(name)}: expected one of {known}; got {tensor['dtype']}")
+        try:
+            arrays[name] = np.frombuffer(tensor["data"], dtype).reshape(tensor["shape"])
+        except (OverflowError, ValueError) as error:
+            raise WeightsError(f"{printable(name)}: damaged ({printable(error)})") from error
     return arrays

@@ -1,31 +1,33 @@
 """Torch's two file formats, read without torch."""
 
-import contextlib
 import io
 import math
 import pickle
-import reprlib
 import struct
 import zipfile
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from signsal_jax.weights import pickles
-from signsal_jax.weights.errors import WeightsError
+from signsal_jax.weights.errors import WeightsError, listed, printable
 
+_ZIP = b"PK"
 _STREAM_MAGIC = 0x1950A86A20F9469CFC6C
 _STREAM_PROTOCOL = 1001
 _NESTED_UNDER = ("state_dict", "model_state_dict", "model", "net")
-_PARALLEL_PREFIX = "module."
 # A view may show numbers many times over, but a small file must not become a large network.
 _MOST_REPEATED = 2**24
+# Of a zip's directory, of which Python makes objects ten times as large.
+_MOST_DIRECTORY = 2**22
+_LOCAL_HEADER = struct.Struct("<4s22xHH")
 
 
 class _TorchFile(NamedTuple):
     content: Any
-    storage_bytes: Callable[[str], bytes]
+    storage_bytes: Callable[[str], memoryview]
     byte_order: str
 
 
@@ -33,13 +35,13 @@ def parse(data: bytes) -> dict[str, np.ndarray]:
     """The named tensors of a torch file, in the zip format or the older stream.
 
     Weights that a checkpoint nests under "state_dict", "model_state_dict", "model" or "net" are
-    found there, and the "module." that torch's DataParallel puts before every name is removed.
+    found there.
 
     Args:
       data: the content of a `.pth`, `.pt`, `.th` or `.bin` file.
 
     Returns:
-      Read-only arrays by name, with the file's own dtypes and shapes.
+      Arrays by name, with the file's own dtypes and shapes: read-only views of `data`.
 
     Raises:
       WeightsError: not a torch file, truncated, without named tensors, or with anything in it
@@ -51,77 +53,99 @@ def parse(data: bytes) -> dict[str, np.ndarray]:
     signsal_jax.weights.errors.WeightsError: expected a torch file, got something that begins \
 with b'hello'
     """
-    file = _read_zip(data) if data[:2] == b"PK" else _read_stream(data)
+    check_head(data[:16])
+    file = _read_zip(data) if data.startswith(_ZIP) else _read_stream(data)
     tensors = _state_dict(file.content)
     return {name: _view(name, tensor, file) for name, tensor in tensors.items()}
 
 
-@contextlib.contextmanager
-def _damage_named() -> Iterator[None]:
-    """Turns what zipfile raises for damaged, encrypted and unknown archives into one error."""
-    try:
-        yield
-    except (
-        zipfile.BadZipFile,
-        EOFError,
-        OverflowError,
-        RuntimeError,
-        ValueError,
-        struct.error,
-    ) as error:
-        raise WeightsError(f"truncated or damaged zip ({error})") from error
+def check_head(head: bytes) -> None:
+    """Raises unless a file of which these are the first bytes can be torch's."""
+    if not head.startswith((_ZIP, pickle.PROTO)):
+        raise WeightsError(f"expected a torch file, got something that begins with {head[:16]!r}")
+
+
+class _Zip(io.BytesIO):
+    """The file as zipfile is given it: no larger directory is read than one of torch's can be."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _MOST_DIRECTORY:
+            raise WeightsError(f"expected a zip directory of at most {_MOST_DIRECTORY} bytes")
+        return super().read(size)
 
 
 def _read_zip(data: bytes) -> _TorchFile:
-    with _damage_named():
-        archive = zipfile.ZipFile(io.BytesIO(data))
-    names = archive.namelist()
-    prefixes = [name.removesuffix("data.pkl") for name in names if name.endswith("/data.pkl")]
+    try:
+        members = {info.filename: info for info in zipfile.ZipFile(_Zip(data)).infolist()}
+    except WeightsError:
+        raise
+    except Exception as error:  # zipfile raises many kinds for damaged archives
+        raise WeightsError(f"truncated or damaged zip ({printable(error)})") from error
+    prefixes = [name.removesuffix("data.pkl") for name in members if name.endswith("/data.pkl")]
     if len(prefixes) != 1:
         raise WeightsError("expected a torch file, got a zip without data.pkl")
-    if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
+    if any(info.compress_type != zipfile.ZIP_STORED for info in members.values()):
         # Torch never compresses; a small file that unpacks to gigabytes is no accident.
         raise WeightsError("expected a torch file, got a compressed zip")
 
-    def member(name: str) -> bytes:
-        if prefixes[0] + name not in names:
-            raise WeightsError(f"damaged: {name} is not in the zip")
-        with _damage_named():
-            return archive.read(prefixes[0] + name)
+    def member(name: str) -> memoryview:
+        info = members.get(prefixes[0] + name)
+        if info is None:
+            raise WeightsError(f"damaged: {printable(name)} is not in the zip")
+        return _member(data, info)
 
-    content, _ = pickles.load(io.BytesIO(member("data.pkl")))
+    content, storages, _ = pickles.load(member("data.pkl"))
     # Files from before torch 2.1 do not say, and were written on little-endian machines.
-    order = member("byteorder") if f"{prefixes[0]}byteorder" in names else b"little"
+    order = bytes(member("byteorder")[:16]) if f"{prefixes[0]}byteorder" in members else b"little"
     if order not in (b"little", b"big"):
-        raise WeightsError(f"damaged: expected the byte order little or big, got {order[:16]!r}")
-    return _TorchFile(content, lambda key: member(f"data/{key}"), order.decode())
+        raise WeightsError(f"damaged: expected the byte order little or big, got {order!r}")
+    # Once each, however many tensors share one.
+    contents = {key: member(f"data/{key}") for key in storages}
+    if sum(map(len, contents.values())) > len(data):
+        raise WeightsError("damaged: the members of the zip overlap")
+    return _TorchFile(content, contents.__getitem__, order.decode())
+
+
+def _member(data: bytes, info: zipfile.ZipInfo) -> memoryview:
+    """A stored member's bytes, where they lie."""
+    if info.flag_bits & 1:
+        raise WeightsError("truncated or damaged zip (a member is encrypted)")
+    start = info.header_offset
+    if not 0 <= start <= len(data) - _LOCAL_HEADER.size:
+        raise WeightsError("truncated or damaged zip (a member lies outside the file)")
+    signature, name_size, extra_size = _LOCAL_HEADER.unpack_from(data, start)
+    start += _LOCAL_HEADER.size + name_size + extra_size
+    content = memoryview(data)[start : start + info.file_size]
+    if signature != b"PK\x03\x04" or len(content) != info.file_size:
+        raise WeightsError("truncated or damaged zip (a member is not where it should be)")
+    if zlib.crc32(content) != info.CRC:
+        raise WeightsError("truncated or damaged zip (a member's checksum is another)")
+    return content
 
 
 def _read_stream(data: bytes) -> _TorchFile:
-    file = io.BytesIO(data)
-    if data[:1] != pickle.PROTO:
-        raise WeightsError(f"expected a torch file, got something that begins with {data[:16]!r}")
-    magic, _ = pickles.load(file)
+    view = memoryview(data)
+    magic, _, place = pickles.load(view)
     if magic != _STREAM_MAGIC:
         raise WeightsError("expected a torch file, got another pickle")
-    protocol, _ = pickles.load(file)
+    protocol, _, place = pickles.load(view, place)
     if protocol != _STREAM_PROTOCOL:
-        raise WeightsError(
-            f"expected torch's protocol {_STREAM_PROTOCOL}, got {reprlib.repr(protocol)}"
-        )
-    pickles.load(file)  # what machine wrote it
-    content, described = pickles.load(file)
-    keys, _ = pickles.load(file)
+        raise WeightsError(f"expected torch's protocol {_STREAM_PROTOCOL}, got another")
+    _, _, place = pickles.load(view, place)  # what machine wrote it
+    content, described, place = pickles.load(view, place)
+    keys, _, place = pickles.load(view, place)
     named = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
-    if not named or set(keys) != described.keys():
+    if not named or len(keys) != len(described) or set(keys) != described.keys():
         raise WeightsError("damaged: the stream's storages are not those of its tensors")
     storages = {}
     # Torch writes streams little-endian on every machine.
     for key in keys:
-        count = int.from_bytes(file.read(8), "little")
+        count = int.from_bytes(view[place : place + 8], "little")
         if count != described[key].size:
-            raise WeightsError(f"truncated or damaged: storage {key!r} has no valid size")
-        storages[key] = file.read(count * described[key].dtype.itemsize)
+            raise WeightsError(f"truncated or damaged: storage {printable(key)} has no valid size")
+        place += 8
+        storages[key] = view[place : place + count * described[key].dtype.itemsize]
+        place += len(storages[key])
     return _TorchFile(content, storages.__getitem__, "little")
 
 
@@ -134,20 +158,17 @@ def _state_dict(content: Any) -> dict[str, pickles.Tensor]:
         if nested:
             content = content[nested[0]]
     if not isinstance(content, dict) or not content:
-        raise WeightsError(f"expected named tensors, got {_describe(content)}")
-    other = {k: v for k, v in content.items() if not isinstance(v, pickles.Tensor)}
+        raise WeightsError(f"expected named tensors, got {pickles.describe(content)}")
+    other = [
+        f"{printable(key)} ({pickles.describe(value)})"
+        for key, value in content.items()
+        if not isinstance(value, pickles.Tensor)
+    ]
     if other:
-        listed = ", ".join(f"{reprlib.repr(k)} ({_describe(v)})" for k, v in other.items())
-        raise WeightsError(f"expected named tensors only, got also {listed}")
+        raise WeightsError(f"expected named tensors only, got also {listed(other, 10)}")
     if not all(isinstance(key, str) for key in content):
         raise WeightsError("expected tensors named by strings")
-    if all(key.startswith(_PARALLEL_PREFIX) for key in content):
-        content = {key.removeprefix(_PARALLEL_PREFIX): value for key, value in content.items()}
     return content
-
-
-def _describe(value: Any) -> str:
-    return "a single tensor" if isinstance(value, pickles.Tensor) else f"a {type(value).__name__}"
 
 
 def _view(name: str, tensor: pickles.Tensor, file: _TorchFile) -> np.ndarray:
@@ -156,15 +177,22 @@ def _view(name: str, tensor: pickles.Tensor, file: _TorchFile) -> np.ndarray:
     data = file.storage_bytes(storage.key)
     if len(data) != storage.size * dtype.itemsize:
         expected = storage.size * dtype.itemsize
-        raise WeightsError(f"{name}: truncated: expected {expected} bytes, got {len(data)}")
+        raise WeightsError(
+            f"{printable(name)}: truncated: expected {expected} bytes, got {len(data)}"
+        )
     steps = sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
     if 0 not in shape and offset + steps >= storage.size:
-        raise WeightsError(f"{name}: the tensor reaches beyond its storage")
+        raise WeightsError(f"{printable(name)}: the tensor reaches beyond its storage")
     if math.prod(shape) > max(storage.size, _MOST_REPEATED):
-        raise WeightsError(f"{name}: the tensor of shape {shape} repeats a smaller storage")
-    flat = np.frombuffer(data, dtype)[offset:]
-    byte_strides = tuple(stride * dtype.itemsize for stride in strides)
+        raise WeightsError(
+            f"{printable(name)}: the tensor of shape {shape} repeats a smaller storage"
+        )
     try:
-        return np.lib.stride_tricks.as_strided(flat, shape, byte_strides, writeable=False)
+        if 0 in shape:
+            return np.empty(shape, dtype)
+        byte_strides = tuple(stride * dtype.itemsize for stride in strides)
+        return np.ndarray(shape, dtype, data, offset * dtype.itemsize, byte_strides)
     except (OverflowError, ValueError) as error:
-        raise WeightsError(f"{name}: damaged: shape {shape}, strides {strides}") from error
+        raise WeightsError(
+            f"{printable(name)}: damaged: shape {shape}, strides {strides}"
+        ) from error

@@ -100,12 +100,22 @@ def claim(run: Path, config: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def manager(run: Path, *, read_only: bool = False) -> Iterator[ocp.CheckpointManager]:
-    """The orbax manager of a run's checkpoints; the two newest are kept."""
+    """The orbax manager of a run's checkpoints; the two newest are kept.
+
+    Of several processes, only process 0 may open a run for writing.
+    """
     logging.getLogger("absl").setLevel(logging.ERROR)
-    options = ocp.CheckpointManagerOptions(
-        max_to_keep=None if read_only else 2, create=not read_only, read_only=read_only
-    )
-    with ocp.CheckpointManager((Path(run) / CHECKPOINTS).absolute(), options=options) as opened:
+    folder = (Path(run) / CHECKPOINTS).absolute()
+    if read_only:
+        options = ocp.CheckpointManagerOptions(create=False, read_only=True)
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Orbax would wait for the other processes, and does not create a folder for one alone.
+        alone = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=2, create=False, multiprocessing_options=alone
+        )
+    with ocp.CheckpointManager(folder, options=options) as opened:
         yield opened
         opened.wait_until_finished()
 

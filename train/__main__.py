@@ -3,27 +3,62 @@
 python -m train --dataset cifar10 --model cnn --out runs/cifar10-cnn
 """
 
+import dataclasses
+import inspect
 import sys
+from typing import Annotated
 
+import jax
 import tyro
 
 from signsal_jax._cache import enable_compilation_cache
 from signsal_jax.checkpoint import RunError
 from signsal_jax.data import NotPreparedError
+from train import together
 from train.config import TrainConfig
 from train.loop import train
+
+
+@dataclasses.dataclass(frozen=True)
+class Processes:
+    """Several processes that train one network together."""
+
+    distributed: bool = False
+    """Join the other processes of the training; on a TPU pod, run the same command on every
+    host."""
+    coordinator: str | None = None
+    """With --distributed off a pod: HOST:PORT of process 0."""
+    processes: int | None = None
+    """With --coordinator: how many processes."""
+    process: int | None = None
+    """With --coordinator: which of them this is, from 0."""
+
+    def join(self) -> None:
+        if self.distributed:
+            jax.distributed.initialize(self.coordinator, self.processes, self.process)
+
+
+def _options(
+    config: Annotated[TrainConfig, tyro.conf.arg(name="")],
+    processes: Annotated[Processes, tyro.conf.arg(name="")],
+) -> tuple[TrainConfig, Processes]:
+    return config, processes
 
 
 def main() -> int:
     """Parses the command line and trains; mistakes of the user end in one line, not a trace."""
     try:
-        config = tyro.cli(TrainConfig, prog="python -m train")
+        config, processes = tyro.cli(
+            _options, prog="python -m train", description=inspect.getdoc(TrainConfig)
+        )
         enable_compilation_cache()
+        processes.join()
         accuracy = train(config)
     except (RunError, NotPreparedError, ValueError, ImportError, FloatingPointError, OSError) as e:
         print(f"train: {e}", file=sys.stderr)
         return 1
-    print(f"test accuracy {accuracy:.4f}, run folder {config.out}")
+    if together.is_first():
+        print(f"test accuracy {accuracy:.4f}, run folder {config.out}")
     return 0
 
 

@@ -1,20 +1,21 @@
 """The training loop: data in, steps, metrics, checkpoints; resumes exactly."""
 
+import contextlib
 import dataclasses
 import json
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
-from flax import nnx
 from tqdm import tqdm
 
-from signsal_jax import _files, _provenance, checkpoint, data
-from train import step as steps, task as tasks
+from signsal_jax import _files, _provenance, checkpoint, data, sharding
+from train import saved, step as steps, task as tasks, together
 from train.config import TrainConfig
 from train.metrics_file import MetricsFile
 
@@ -41,7 +42,22 @@ def _described(
     }
 
 
-def _accuracy(eval_step: Any, state: steps.TrainState, batches: list[data.Batch]) -> float:
+def _check_batch_size(config: TrainConfig, images: int, devices: int) -> None:
+    if config.batch_size > config.epochs * images:
+        raise ValueError(
+            f"batch_size: expected at most epochs x images = {config.epochs * images}, got "
+            f"{config.batch_size}"
+        )
+    # A padded batch would do for the loss, but not for batch statistics.
+    if config.batch_size % devices:
+        raise ValueError(
+            f"batch_size: expected a multiple of the {devices} devices that share a batch, got "
+            f"{config.batch_size}: choose another, or hide some devices "
+            "(such as CUDA_VISIBLE_DEVICES=0)"
+        )
+
+
+def _accuracy(eval_step: Any, state: steps.TrainState, batches: list[Any]) -> float:
     sums = [eval_step(state, *batch) for batch in batches]
     return float(sum(s.correct for s in sums) / sum(s.images for s in sums))
 
@@ -51,74 +67,106 @@ def _finite(state: steps.TrainState) -> bool:
     return bool(jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all())
 
 
-def _saved(task: tasks.Task, state: steps.TrainState) -> dict[str, Any]:
-    """What a checkpoint holds: the whole network, frozen part included, and the optimizer."""
-    trained = nnx.to_pure_dict(nnx.merge_state(state.params, state.rest))
-    return {"variables": task.whole(trained), "opt_state": jax.tree.leaves(state.opt_state)}
-
-
-def _restored(task: tasks.Task, state: steps.TrainState, saved: dict[str, Any]) -> steps.TrainState:
-    variables = nnx.merge_state(state.params, state.rest)
-    nnx.replace_by_pure_dict(variables, task.part(saved["variables"]))
-    params, rest = nnx.split_state(variables, nnx.Param, ...)
-    treedef = jax.tree.structure(state.opt_state)
-    return steps.TrainState(params, rest, jax.tree.unflatten(treedef, saved["opt_state"]))
-
-
-def _finished(run: Path, steps: int) -> float | None:
-    """The test accuracy of a run that has nothing left to do."""
+def _finished(run: Path, steps: int) -> float:
+    """The test accuracy of a run that has nothing left to do, else NaN."""
     try:
         summary = json.loads((run / SUMMARY).read_text())
         whole = summary["steps"] == steps and (run / checkpoint.CHECKPOINTS / str(steps)).is_dir()
-        return float(summary["test_accuracy"]) if whole else None
+        return float(summary["test_accuracy"]) if whole else math.nan
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return math.nan
 
 
-def train(config: TrainConfig) -> float:
+def _claimed(config: TrainConfig, described: dict[str, Any], last: int) -> float:
+    """Takes the run folder; the test accuracy if the run is finished, else NaN."""
+    checkpoint.claim(config.out, described)
+    return _finished(config.out, last)
+
+
+def train(config: TrainConfig, *, devices: Sequence[Any] | None = None) -> float:
     """Trains, or resumes, the run that `config` describes; returns the final test accuracy.
+
+    Every batch is split over the devices; gradients and batch statistics are those of the whole
+    batch, so that the number of devices changes the weights by rounding alone. With several
+    processes (`jax.distributed.initialize()`), each calls this with the same configuration, reads
+    its own rows of every batch, and process 0 alone touches the run folder.
+
+    Args:
+      config: what to train; its batch size must be a multiple of the number of devices.
+      devices: the devices to use; None for all of every process.
 
     Raises:
       checkpoint.RunError: the folder holds something else, or a damaged checkpoint (those of a
         finished run are not read).
       FloatingPointError: the loss became NaN or infinite; the last checkpoint is kept.
+      ValueError: a batch larger than all the training, or one that the devices do not divide.
     """
-    train_set = data.load(
-        config.dataset, "train", data_dir=config.data_dir, image_size=config.image_size
+    train_set, test_set = (
+        data.load(config.dataset, split, data_dir=config.data_dir, image_size=config.image_size)
+        for split in ("train", "test")
     )
-    test_set = data.load(
-        config.dataset, "test", data_dir=config.data_dir, image_size=config.image_size
-    )
+    mesh = sharding.make_mesh(jax.devices() if devices is None else devices)
+    _check_batch_size(config, len(train_set), mesh.size)
     last = config.epochs * len(train_set) // config.batch_size
-    if last < 1:
-        raise ValueError(
-            f"batch_size: expected at most epochs x images = {config.epochs * len(train_set)}, got "
-            f"{config.batch_size}"
-        )
     network, origin = tasks.start(config, len(train_set.class_names), train_set.image_shape[2])
-    checkpoint.claim(config.out, _described(config, train_set, origin))
-    accuracy = _finished(config.out, last)
-    if accuracy is not None:
-        return accuracy
-    task = tasks.make(config, network, train_set, test_set)
+    described = _described(config, train_set, origin)
+    accuracy = together.on_first(lambda: _claimed(config, described, last), math.nan)
+    if math.isnan(accuracy):
+        task = tasks.make(config, network, train_set, test_set, mesh)
+        accuracy = _train(config, task, last, mesh)
+        summary = {
+            "steps": last,
+            "test_accuracy": accuracy,
+            "test_images": len(test_set),
+            "versions": _provenance.versions(),
+            "device": jax.devices()[0].device_kind,
+        }
+        if together.is_first():
+            _files.write_json(config.out / SUMMARY, summary)
+    return float(accuracy)
+
+
+def _train(config: TrainConfig, task: tasks.Task, last: int, mesh: jax.sharding.Mesh) -> float:
+    """Makes the steps up to `last` that the run folder does not hold yet."""
     optimizer = optax.adamw(config.learning_rate, weight_decay=config.weight_decay)
     graph, state = steps.init(task.network, optimizer)
-    train_step = steps.make_train_step(graph, optimizer)
-    eval_step = steps.make_eval_step(graph)
+    train_step = steps.make_train_step(graph, optimizer, mesh)
+    eval_step = steps.make_eval_step(graph, mesh)
+    images = len(task.train_set)
+    every = config.checkpoint_every or math.ceil(images / config.batch_size)
+    stream = data.training_batches(
+        task.train_set,
+        config.batch_size // jax.process_count(),
+        config.seed,
+        part=(jax.process_index(), jax.process_count()),
+    )
+    untrained = 0, saved.from_state(task, state)
+    with contextlib.ExitStack() as stack:
+        opened, metrics = None, None
+        if together.is_first():
+            opened = stack.enter_context(checkpoint.manager(config.out))
 
-    every = config.checkpoint_every or math.ceil(len(train_set) / config.batch_size)
-    stream = data.training_batches(task.train_set, config.batch_size, config.seed)
+        def newest() -> tuple[int, Any]:
+            return (opened and checkpoint.restore(opened, untrained[1])) or untrained
 
-    with checkpoint.manager(config.out) as opened:
-        found = checkpoint.restore(opened, _saved(task, state))
-        start = 0
-        if found is not None:
-            start, state = found[0], _restored(task, state, found[1])
-        metrics = MetricsFile(config.out / "metrics.csv", start)
-        bar = tqdm(total=last, initial=start, desc=f"training {config.model}", unit="step", delay=2)
+        start, variables = together.on_first(newest, untrained)
+        start, state = int(start), saved.to_state(task, state, variables, mesh)
+        if together.is_first():
+            metrics = MetricsFile(config.out / "metrics.csv", start)
+        bar = stack.enter_context(
+            tqdm(
+                total=last,
+                initial=start,
+                desc=f"training {config.model}",
+                unit="step",
+                delay=2,
+                disable=not together.is_first(),
+            )
+        )
         sums, since = [], time.monotonic()
         for number in range(start + 1, last + 1):
-            state, step_sums = train_step(state, *stream[number - 1])
+            batch = [sharding.place(mesh, part) for part in stream[number - 1]]
+            state, step_sums = train_step(state, *batch)
             sums.append(step_sums)
             bar.update()
             is_end = number % every == 0 or number == last
@@ -136,29 +184,18 @@ def train(config: TrainConfig) -> float:
                     )
                 row = {
                     "step": number,
-                    "epoch": round(number * config.batch_size / len(train_set), 4),
+                    "epoch": round(number * config.batch_size / images, 4),
                     "train_loss": loss,
                     "train_accuracy": accuracy,
                     "images_per_second": round(int(total.images) / (time.monotonic() - since), 1),
                 }
                 if is_end:
                     row["test_accuracy"] = _accuracy(eval_step, state, task.test_batches)
-                metrics.write(**row)
+                if metrics is not None:
+                    metrics.write(**row)
                 shown = {k: f"{row[k]:.3f}" for k in row if k.endswith(("loss", "accuracy"))}
                 bar.set_postfix(shown)
                 sums, since = [], time.monotonic()
-            if is_end:
-                checkpoint.save(opened, number, _saved(task, state))
-        bar.close()
-    accuracy = _accuracy(eval_step, state, task.test_batches)
-    _files.write_json(
-        config.out / SUMMARY,
-        {
-            "steps": last,
-            "test_accuracy": accuracy,
-            "test_images": len(test_set),
-            "versions": _provenance.versions(),
-            "device": jax.devices()[0].device_kind,
-        },
-    )
-    return accuracy
+            if is_end and opened is not None:
+                checkpoint.save(opened, number, saved.from_state(task, state))
+    return _accuracy(eval_step, state, task.test_batches)

@@ -1,4 +1,8 @@
-"""The pure training step."""
+"""The pure training step, on batches that are split over the devices of a mesh.
+
+The parameters are whole on every device. XLA partitions the step: every sum over the batch, so
+every gradient and batch statistic, becomes an all-reduce, and nothing else is communicated.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,6 +12,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 from jax import Array
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Bool, Float, Int
 
 from signsal_jax._types import Images
@@ -48,10 +53,19 @@ def _sums(logits: Array, labels: Array, mask: Array) -> Sums:
     return Sums(jnp.where(mask, losses, 0).sum(), correct.sum(), mask.sum())
 
 
+def _whole(mesh: Mesh) -> NamedSharding:
+    """Of results that every device has a copy of."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
 def make_train_step(
-    graph: Any, optimizer: optax.GradientTransformation
+    graph: Any, optimizer: optax.GradientTransformation, mesh: Mesh
 ) -> Callable[[TrainState, Images, Int[Any, " b"]], tuple[TrainState, Sums]]:
-    """A jitted `step(state, images, labels) -> (state, sums)`, by cross-entropy."""
+    """A jitted `step(state, images, labels) -> (state, sums)`, by cross-entropy.
+
+    The state lies whole on every device of the mesh, and `sharding.place` splits the batch. The
+    loss, its gradient and batch statistics are means over the whole batch.
+    """
 
     def loss_fn(params: Any, rest: Any, images: Array, labels: Array) -> tuple[Array, tuple]:
         # Copied, so that the batch statistics may change inside this trace.
@@ -69,11 +83,11 @@ def make_train_step(
         return TrainState(params, rest, opt_state), sums
 
     # The old state's memory is reused for the new one.
-    return jax.jit(train_step, donate_argnums=0)
+    return jax.jit(train_step, donate_argnums=0, out_shardings=_whole(mesh))
 
 
 def make_eval_step(
-    graph: Any,
+    graph: Any, mesh: Mesh
 ) -> Callable[[TrainState, Images, Int[Any, " b"], Bool[Any, " b"]], Sums]:
     """A jitted `step(state, images, labels, mask) -> sums` in inference mode."""
 
@@ -82,4 +96,4 @@ def make_eval_step(
         model.eval()
         return _sums(model(images), labels, mask)
 
-    return jax.jit(eval_step)
+    return jax.jit(eval_step, out_shardings=_whole(mesh))

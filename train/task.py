@@ -5,9 +5,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from flax import nnx
+from jax import Array
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
-from signsal_jax import data, models
+from signsal_jax import data, models, sharding
 from signsal_jax.models.pretrained import load_network
 from signsal_jax.models.registry import HEADED
 from signsal_jax.models.resnet import IMAGENET_CLASSES, WithHead
@@ -22,13 +24,13 @@ class Task(NamedTuple):
     Attributes:
       network: what is trained: the whole network, or its last layer alone.
       train_set: random access to (input, label).
-      test_batches: the test split, padded.
+      test_batches: the test split, padded, each batch split over the devices.
       frozen: the variables of the whole network that are not trained, by name; empty if all are.
     """
 
     network: nnx.Module
     train_set: data.Source
-    test_batches: list[data.Batch]
+    test_batches: list[tuple[Array, Array, Array]]
     frozen: dict[str, Any]
 
     def whole(self, trained: Any) -> Any:
@@ -70,32 +72,55 @@ def start(config: TrainConfig, classes: int, channels: int) -> tuple[nnx.Module,
 
 
 def make(
-    config: TrainConfig, network: nnx.Module, train_set: data.Dataset, test_set: data.Dataset
+    config: TrainConfig,
+    network: nnx.Module,
+    train_set: data.Dataset,
+    test_set: data.Dataset,
+    mesh: Mesh,
 ) -> Task:
     """The task of a configuration; a frozen network's features are computed here, once."""
     if not config.freeze:
-        return Task(network, train_set, list(data.batches(test_set, config.batch_size)), {})
+        return Task(network, train_set, _test_batches(test_set, config.batch_size, mesh), {})
     assert isinstance(network, WithHead)
     backbone = nnx.to_pure_dict(nnx.state(network.backbone))
     train_features, test_features = (
-        _features(network.backbone, dataset, config.batch_size) for dataset in (train_set, test_set)
+        _features(network.backbone, dataset, config.batch_size, mesh)
+        for dataset in (train_set, test_set)
     )
     return Task(
         network.head,
         train_features,
-        list(data.batches(test_features, config.batch_size)),
+        _test_batches(test_features, config.batch_size, mesh),
         {"backbone": backbone},
     )
 
 
-def _features(backbone: nnx.Module, dataset: data.Dataset, batch_size: int) -> data.Arrays:
-    """The frozen network's output for every image, and the labels."""
+def _test_batches(
+    source: data.Source, batch_size: int, mesh: Mesh
+) -> list[tuple[Array, Array, Array]]:
+    return [
+        tuple(sharding.place(mesh, _own_rows(part)) for part in batch)
+        for batch in data.batches(source, batch_size)
+    ]
+
+
+def _own_rows(batch: np.ndarray) -> np.ndarray:
+    """The rows of a batch that this process's devices hold."""
+    return np.split(batch, jax.process_count())[jax.process_index()]
+
+
+def _features(
+    backbone: nnx.Module, dataset: data.Dataset, batch_size: int, mesh: Mesh
+) -> data.Arrays:
+    """The frozen network's output for every image, and the labels; the same in every process."""
     apply_fn, variables = models.from_nnx(backbone)
-    apply = jax.jit(apply_fn)
+    apply = jax.jit(apply_fn, out_shardings=NamedSharding(mesh, PartitionSpec()))
+    variables = sharding.replicate(mesh, variables)
     features, labels = [], []
     total = -(-len(dataset) // batch_size)
     title = f"features of {dataset.split}"
     for batch in tqdm(data.batches(dataset, batch_size), title, total, unit="batch", delay=2):
-        features.append(np.asarray(apply(variables, batch.images))[batch.mask])
+        images = sharding.place(mesh, _own_rows(batch.images))
+        features.append(np.asarray(apply(variables, images))[batch.mask])
         labels.append(batch.labels[batch.mask])
     return data.Arrays(np.concatenate(features), np.concatenate(labels))

@@ -119,13 +119,24 @@ def batches(source: Source, batch_size: int) -> Iterator[Batch]:
         yield Batch(images, labels, np.arange(batch_size) < len(rows))
 
 
-def training_batches(source: Source, batch_size: int, seed: int) -> Any:
+def training_batches(
+    source: Source, batch_size: int, seed: int, *, part: tuple[int, int] = (0, 1)
+) -> Any:
     """Endless shuffled batches as a grain `MapDataset`: `[step]` is a pure function of the seed.
 
     Every image comes once an epoch, each epoch in another order; batches run on across the end
     of an epoch, so none is smaller. Random access by step is what makes a resume exact.
+
+    Args:
+      source: the images and labels.
+      batch_size: how many of them `[step]` gives.
+      seed: of the order.
+      part: `(i, n)` for part i of n, whose batches of a step are disjoint and make up the batch
+        of `n * batch_size` that one part alone would be given.
     """
     _check_batch_size(batch_size)
     grain = extra("grain", "data")
     shuffled = grain.MapDataset.source(source).shuffle(seed=seed).repeat()
+    if part != (0, 1):
+        shuffled = shuffled.slice(slice(part[0], None, part[1]))
     return shuffled.batch(batch_size, drop_remainder=True, batch_fn=_stacked)

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -187,7 +188,7 @@ def test_gradients_and_batch_statistics_are_all_that_is_communicated():
     largest = max(leaf.size for leaf in jax.tree.leaves(state))
     images, labels = np.zeros((64, 16, 16, 3), np.float32), np.zeros(64, np.int32)
     batch = [sharding.place(mesh, part) for part in (images, labels)]
-    step = steps.make_train_step(graph, optax.sgd(1.0), mesh)
+    step: Any = steps.make_train_step(graph, optax.sgd(1.0), mesh)
     program = step.lower(sharding.replicate(mesh, state), *batch).compile().as_text()
     found = COLLECTIVE.findall(program)
     assert {kind for _, kind in found} == {"all-reduce"}

@@ -30,7 +30,7 @@ class Task(NamedTuple):
 
     network: nnx.Module
     train_set: data.Source
-    test_batches: list[tuple[Array, Array, Array]]
+    test_batches: list[tuple[Array, ...]]
     frozen: dict[str, Any]
 
     def whole(self, trained: Any) -> Any:
@@ -95,9 +95,7 @@ def make(
     )
 
 
-def _test_batches(
-    source: data.Source, batch_size: int, mesh: Mesh
-) -> list[tuple[Array, Array, Array]]:
+def _test_batches(source: data.Source, batch_size: int, mesh: Mesh) -> list[tuple[Array, ...]]:
     return [
         tuple(sharding.place(mesh, _own_rows(part)) for part in batch)
         for batch in data.batches(source, batch_size)

@@ -10,7 +10,6 @@ computed again. Writes scripts/results/kill_study.json. About fifteen minutes on
 import dataclasses
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -64,7 +63,7 @@ def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
     for process in processes:
         try:
             process.wait(GRACE_SECONDS)
-        except subprocess.TimeoutExpired:  # it waits for the one that was killed
+        except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
 
@@ -156,17 +155,8 @@ def _commands(command: KillStudy, out: Path, processes: int) -> Commands:
     study += ["--store", *STORABLE, "--out", str(out)]
     if command.data_dir is not None:
         study += ["--data-dir", str(command.data_dir)]
-
-    def fresh() -> list[list[str]]:
-        if processes == 1:
-            return [study]
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            address = f"127.0.0.1:{free.getsockname()[1]}"
-        shared = [*study, "--distributed", "--coordinator", address, "--processes", str(processes)]
-        return [[*shared, "--process", str(index)] for index in range(processes)]
-
-    return fresh
+    share = ["--processes", str(processes), "--process"]
+    return lambda: [[*study, *share, str(index)] for index in range(processes)]
 
 
 def run(command: KillStudy) -> dict[str, Any]:

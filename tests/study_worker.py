@@ -1,14 +1,23 @@
 """A small study in a process of its own, to be killed: `python -m tests.study_worker OUT ...`."""
 
 import argparse
+import functools
+import sys
 import time
 
 import jax
 import numpy as np
 
-from signsal_jax import data, sharding
+from signsal_jax import cli, data, sharding
 from signsal_jax.models import Model
-from signsal_jax.study import STORABLE, StudyConfig, run_study
+from signsal_jax.study import (
+    STORABLE,
+    StudyConfig,
+    UnfinishedError,
+    _fellows,
+    join,
+    run_study,
+)
 from tests import toys
 
 CLASSES = 5
@@ -22,6 +31,9 @@ class SlowImages:
         self.images = rng.integers(0, 256, (count, 6, 6, 2)).astype(np.uint8)
         self.labels = rng.integers(0, CLASSES, count)
         self.seconds = seconds
+
+    def fingerprint(self):
+        return data.fingerprint.of_arrays(self.images, self.labels)
 
     def __len__(self):
         return len(self.images)
@@ -53,24 +65,38 @@ def main():
     parser.add_argument("--images", type=int, default=22)
     parser.add_argument("--seconds", type=float, default=0.0)
     parser.add_argument("--class-devices", type=int, default=1)
-    parser.add_argument("--port", type=int)
+    parser.add_argument("--port", type=int, help="join through jax.distributed")
+    parser.add_argument("--gone", type=float, default=60.0, help="seconds without a sign")
     parser.add_argument("--processes", type=int)
     parser.add_argument("--process", type=int)
     options = parser.parse_args()
+    _fellows.GONE_SECONDS, _fellows.BEAT_SECONDS = options.gone, options.gone / 12
+    share = None
     if options.port:
         address = f"127.0.0.1:{options.port}"
-        jax.distributed.initialize(address, options.processes, options.process)
+        given = functools.partial(
+            jax.distributed.initialize, address, options.processes, options.process
+        )
+        jax.distributed.initialize = given  # as a pod finds them out
+        share = join()
+    elif options.processes:
+        share = join(options.processes, options.process)
     mesh = sharding.make_mesh(class_devices=options.class_devices)
-    summary = run_study(
-        config(chunk=options.chunk),
-        model(),
-        splits(options.images, options.seconds),
-        options.out,
-        mesh=mesh,
-    )
-    if jax.process_index() == 0:
-        print("complete" if summary else "stopped", flush=True)
+    try:
+        run_study(
+            config(chunk=options.chunk),
+            model(),
+            splits(options.images, options.seconds),
+            options.out,
+            mesh=mesh,
+            share=share,
+        )
+    except UnfinishedError as error:
+        print(error, flush=True)
+        return cli.UNFINISHED
+    print("complete", flush=True)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -40,6 +40,7 @@ HOST = (
     "study._arrays",
     "study._claim",
     "study._commits",
+    "study._fellows",
     "study._folder",
     "study._manifest",
     "study._run",

@@ -1,5 +1,6 @@
 import dataclasses
 import random
+import shutil
 import socket
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 
 import signsal_jax
 from scripts import kill_study
-from signsal_jax import data, sharding
+from signsal_jax import cli, data, sharding
 from signsal_jax.cli.study import Study
 from signsal_jax.evaluations import insertion_curve
 from signsal_jax.evaluations.entry import ArraySpec, Entry
@@ -21,7 +22,9 @@ from signsal_jax.evaluations.registry import ENTRIES
 from signsal_jax.study import (
     StudyConfig,
     StudyError,
+    UnfinishedError,
     array_specs,
+    join,
     open_study,
     run_study,
     study_step,
@@ -225,11 +228,16 @@ def worker(out, *options):
     )
 
 
-def shared_by(count):
+def shares(count):
+    return [("--processes", str(count), "--process", str(index)) for index in range(count)]
+
+
+def connected(count):
+    """Shares of processes that find each other through jax.distributed, as on a pod."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        shared = ("--port", str(free.getsockname()[1]), "--processes", str(count), "--process")
-    return [(*shared, str(index)) for index in range(count)]
+        port = free.getsockname()[1]
+    return [("--port", str(port), *share) for share in shares(count)]
 
 
 def until_committed(process, out, chunks):
@@ -247,8 +255,7 @@ def test_killed_at_random_moments_it_ends_like_an_undisturbed_run(
     out = tmp_path / "killed"
 
     def commands(seconds):
-        shares = shared_by(processes) if processes > 1 else [()]
-        return [command(out, "--seconds", seconds, *share) for share in shares]
+        return [command(out, "--seconds", seconds, *share) for share in shares(processes)]
 
     history = kill_study.disturb(lambda: commands("0.5"), out, 2, random.Random(0), longest_wait=4)
     assert 0 < history[1]["committed_after"] < 6
@@ -257,27 +264,90 @@ def test_killed_at_random_moments_it_ends_like_an_undisturbed_run(
 
 
 @pytest.mark.usefixtures("worker_environment")
-def test_sigterm_finishes_the_chunk_and_exits_with_0(tmp_path):
+def test_sigterm_finishes_the_chunk_and_exits_with_75(tmp_path):
     out = tmp_path / "stopped"
     process = worker(out, "--seconds", "0.1")
     until_committed(process, out, 1)
     process.terminate()
     log, _ = process.communicate(timeout=200)
-    assert process.returncode == 0, log
-    assert "stopped" in log
+    assert process.returncode == 75, log
     store = open_study(out)
-    assert 1 <= len(store.committed()) < store.chunks
-    store.check()
+    done = len(store.committed())
+    assert 1 <= done < store.chunks
+    assert f"stopped at {done} of 6 chunks; the same command goes on" in log
+    assert store.verify() == []
 
 
 @pytest.mark.usefixtures("worker_environment")
-@pytest.mark.parametrize("count", [2, 4])
-def test_several_processes_give_the_bits_of_one(undisturbed, tmp_path, count):
-    processes = [worker(tmp_path / "several", *share) for share in shared_by(count)]
+@pytest.mark.parametrize("processes", [connected(2), shares(4)], ids=["connected", "apart"])
+def test_several_processes_give_the_bits_of_one(undisturbed, tmp_path, processes):
+    processes = [worker(tmp_path / "several", *share) for share in processes]
     logs = [process.communicate(timeout=200)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0] * count, logs
-    assert "complete" in logs[0]
+    assert [process.returncode for process in processes] == [0] * len(processes), logs
+    assert all("complete" in log for log in logs)
     assert_identical(undisturbed[0], tmp_path / "several")
+
+
+@pytest.mark.usefixtures("worker_environment")
+@pytest.mark.parametrize("victim", [0, 1])
+def test_the_death_of_a_process_is_told_by_the_other(tmp_path, victim):
+    """Connected at first through jax.distributed, where process 0's death would end all."""
+    out = tmp_path / "study"
+    start = time.monotonic()
+    processes = [worker(out, "--gone", "3", "--seconds", "0.2", *share) for share in connected(2)]
+    until_committed(processes[victim], out, 1)
+    processes[victim].kill()
+    log, _ = processes[1 - victim].communicate(timeout=200)
+    processes[victim].communicate()
+    assert processes[1 - victim].returncode == 75, log
+    assert f"process {victim} (pid {processes[victim].pid} on " in log
+    assert "has given no sign for 3 s. Start the same command again" in log
+    mine = {chunk for chunk in range(6) if chunk % 2 != victim}
+    assert mine <= set(open_study(out).committed()) != set(range(6))
+    assert time.monotonic() - start < 100
+
+
+def test_an_unfinished_study_is_exit_status_75(monkeypatch, capsys):
+    def stopped(_):
+        raise UnfinishedError("stopped at 3 of 6 chunks")
+
+    monkeypatch.setattr(Study, "run_command", stopped)
+    assert cli.main(["study"]) == 75
+    assert capsys.readouterr().err == "signsal: stopped at 3 of 6 chunks\n"
+
+
+@pytest.mark.parametrize(("processes", "process"), [(2, None), (None, 0), (2, 2), (2, -1)])
+def test_a_share_that_is_none_is_refused(processes, process):
+    with pytest.raises(ValueError, match=f"got {processes} and {process}"):
+        join(processes, process)
+
+
+def test_other_pixels_under_the_same_name_are_refused(undisturbed, monkeypatch):
+    source = study_worker.splits()[0].source
+    source.images[3, 2, 1, 0] ^= 1
+    changed = [dataclasses.replace(study_worker.splits()[0], source=source)]
+    monkeypatch.setattr(study_worker, "splits", lambda: changed)
+    named = r"data\.fingerprints\.test\.sha256: '\w+' there, '\w+' now"
+    with pytest.raises(StudyError, match=named):
+        run(undisturbed[0])
+
+
+def test_verify_names_damage(undisturbed, tmp_path, capsys):
+    out = tmp_path / "copy"
+    shutil.copytree(undisturbed[0], out)
+    assert cli.main(["study", "--status", str(out), "--verify"]) == 0
+    assert "All checksums of what is committed are right." in capsys.readouterr().out
+    file = out / "arrays.zarr" / "norm" / "c" / "4" / "0"
+    content = bytearray(file.read_bytes())
+    content[5] ^= 8
+    file.write_bytes(content)
+    shutil.copy(out / "commits" / "00000001.json", out / "commits" / "00000003.json")
+    assert cli.main(["study", "--status", str(out), "--verify"]) == 1
+    printed = capsys.readouterr().out
+    assert printed.startswith("5 of 6 chunks, 18 of 22 images")
+    assert "commits/00000003.json: a copy of the commit of chunk 1" in printed
+    assert "norm/c/4/0: " in printed
+    assert "Delete" in printed
 
 
 def test_the_next_chunk_is_started_before_one_is_written():

@@ -16,6 +16,7 @@ from signsal_jax.cli.explain import Explain
 from signsal_jax.cli.plan import Plan
 from signsal_jax.cli.prepare import Prepare
 from signsal_jax.cli.study import Study
+from signsal_jax.study import UnfinishedError
 
 COMMANDS = {
     "explain": Explain,
@@ -24,10 +25,14 @@ COMMANDS = {
     "study": Study,
     "prepare": Prepare,
 }
+UNFINISHED = 75  # EX_TEMPFAIL of sysexits.h: try again
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The entry point: a user's mistake ends in a message on stderr and exit status 1."""
+    """The entry point: a user's mistake ends in a message on stderr and exit status 1.
+
+    An unfinished study ends in a message and exit status 75.
+    """
     command = tyro.extras.subcommand_cli_from_dict(
         COMMANDS, prog="signsal", description=__doc__, args=arguments
     )
@@ -35,6 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     enable_compilation_cache()
     try:
         return command.run_command()
+    except UnfinishedError as error:
+        print(f"signsal: {error}", file=sys.stderr)
+        return UNFINISHED
     except (ValueError, OSError, ImportError) as error:
         print(f"signsal: {error}", file=sys.stderr)
         return 1

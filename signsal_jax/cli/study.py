@@ -5,12 +5,18 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-import jax
-
 from signsal_jax import data, sharding
 from signsal_jax.cli._network import NetworkOptions
 from signsal_jax.maps import METHODS
-from signsal_jax.study import STORABLE, STORAGES, StudyConfig, open_study, run_study, status_lines
+from signsal_jax.study import (
+    STORABLE,
+    STORAGES,
+    StudyConfig,
+    join,
+    open_study,
+    run_study,
+    status_lines,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,12 +25,18 @@ class Study:
 
     Every field below up to --class-chunk may also stand in the TOML file of --config; a flag
     wins over the file.
+
+    Exit status: 0 the study is finished; 1 a mistake, or with --verify damage, which the message
+    names; 2 unknown options; 75 unfinished (stopped by SIGTERM, or other processes are gone): the
+    same command goes on where it was.
     """
 
     out: str | None = None
     """The study's folder, local or gs://bucket/path."""
     status: str | None = None
     """Only say how far the study in this folder is."""
+    verify: bool = False
+    """With --status: read everything that is committed, check all checksums, and name damage."""
     config: Path | None = None
     """A TOML file of fields, such as  dataset = "cifar10"."""
     dataset: str | None = None
@@ -64,23 +76,26 @@ class Study:
     class_devices: int = 1
     """How many devices of a process share the classes of an image."""
     distributed: bool = False
-    """Join the other processes of the study; on a TPU pod, run the same command on every host."""
-    coordinator: str | None = None
-    """With --distributed off a pod: HOST:PORT of process 0."""
+    """Share the study with the other processes of a TPU pod: run the same command on every host."""
     processes: int | None = None
-    """With --coordinator: how many processes."""
+    """Off a pod: how many processes share the study. They need only the folder in common."""
     process: int | None = None
-    """With --coordinator: which of them this is, from 0."""
+    """With --processes: which of them this is, from 0."""
 
     def run_command(self) -> int:
         if self.status is not None:
-            print("\n".join(status_lines(open_study(self.status))))
-            return 0
+            store = open_study(self.status)
+            print("\n".join(status_lines(store)))
+            damage = store.verify() if self.verify else []
+            if self.verify:
+                print("\n".join(damage or ["All checksums of what is committed are right."]))
+            return 1 if damage else 0
         if self.out is None:
             raise ValueError("expected --out DIR (or --status DIR), got neither")
         config = self.study_config()
-        if self.distributed:
-            jax.distributed.initialize(self.coordinator, self.processes, self.process)
+        share = None
+        if self.distributed or (self.processes, self.process) != (None, None):
+            share = join(self.processes, self.process)
         model = NetworkOptions(
             run=Path(config.run) if config.run else None,
             model=config.model,
@@ -94,16 +109,12 @@ class Study:
             for split in config.split.split("+")
         ]
         mesh = sharding.make_mesh(class_devices=self.class_devices)
-        summary = run_study(config, model, splits, self.out, mesh=mesh)
-        if jax.process_index():
+        summary = run_study(config, model, splits, self.out, mesh=mesh, share=share)
+        if share and share[0]:
             return 0
         store = open_study(self.out)
-        if summary is None:
-            done = f"{len(store.committed())} of {store.chunks} chunks"
-            print(f"Stopped at {done}; the same command goes on from there.")
-            return 0
         invalid = summary["images"] - summary["valid"]
-        print(f"{summary['images']} images, accuracy {summary['accuracy']:.4f}: {store.root}/")
+        print(f"{summary['images']} images, accuracy {summary['accuracy']:.4f}: {store.folder}/")
         if invalid:
             print(f"Of {invalid} the logits or gradients are not finite: see the array valid.")
         return 0

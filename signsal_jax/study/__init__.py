@@ -13,6 +13,7 @@ from signsal_jax.study._step import study_step as study_step
 from signsal_jax.study._table import array_specs as array_specs
 
 if TYPE_CHECKING:
+    from signsal_jax.study._fellows import UnfinishedError as UnfinishedError, join as join
     from signsal_jax.study._manifest import status_lines as status_lines
     from signsal_jax.study._run import run_study as run_study
     from signsal_jax.study._store import (
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     )
 
 _STORED = {
+    "UnfinishedError": "_fellows",
+    "join": "_fellows",
     "Store": "_store",
     "StudyError": "_store",
     "open_study": "_store",

@@ -60,6 +60,8 @@ def manifest(
             "splits": {split.split: len(split) for split in splits},
             "image_shape": list(first.image_shape),
             "note": first.note,
+            # The contents: another set under the same name is other data.
+            "fingerprints": {split.split: split.fingerprint for split in splits},
         },
         "network": dict(model.origin),
         "weights_sha256": _weights_sha256(model.variables),
@@ -84,4 +86,4 @@ def status_lines(store: Store) -> list[str]:
         rate = counted / (recent[-1]["finished"] - recent[0]["finished"])
         left = (store.images - images) / rate
         lines.append(f"{rate:.1f} images a second, {left / 60:.0f} minutes left at that pace")
-    return lines
+    return lines + store.strays()

@@ -1,6 +1,7 @@
 """Runs a study: data in, chunks over this process's devices, commits, the merged summary."""
 
 import signal
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -8,19 +9,16 @@ import jax
 import numpy as np
 from jax import Array
 from jax.sharding import Mesh
-from orbax.checkpoint import multihost
 from tqdm import tqdm
 
 from signsal_jax import _checks, data, sharding
 from signsal_jax.models import Model
 from signsal_jax.study._config import StudyConfig
+from signsal_jax.study._fellows import Fellows, unfinished
 from signsal_jax.study._manifest import manifest
 from signsal_jax.study._step import study_step
 from signsal_jax.study._store import Store
 from signsal_jax.study._table import array_specs, chunk_sums
-
-# Long enough for the slowest process of a pod to finish after the fastest.
-_BARRIER_SECONDS = 7 * 24 * 3600
 
 
 class _Joined:
@@ -75,12 +73,13 @@ def run_study(
     out: Any,
     *,
     mesh: Mesh,
-) -> dict[str, Any] | None:
+    share: tuple[int, int] | None = None,
+) -> dict[str, Any]:
     """Computes what is left of a study, and merges it once every chunk is committed.
 
-    With several processes (`jax.distributed.initialize()`), each calls this with the same
-    arguments and a mesh of its own devices; they share the folder and nothing else. On SIGTERM
-    the chunks in work are finished and committed.
+    With several processes, each calls this with the same arguments but for its `share`, and a
+    mesh of its own devices; they share the folder and nothing else, and each waits until all
+    chunks are committed. On SIGTERM the chunks in work are finished and committed.
 
     Args:
       config: what to compute.
@@ -88,12 +87,14 @@ def run_study(
       splits: the data, one split after another.
       out: the study's folder, local or gs://.
       mesh: from `sharding.make_mesh`, of this process's devices.
+      share: the number of this process, and how many there are; None for JAX's own.
 
     Returns:
-      The summary (counts, accuracy, and the mean of every summed array over valid images), or
-      None where chunks are left to do, and on all processes but the first.
+      The summary: counts, accuracy, and the mean of every summed array over valid images.
 
     Raises:
+      UnfinishedError: chunks are left: SIGTERM came, or other processes failed or died (the
+        message says which). The same call goes on from there.
       ValueError: data that does not fit the network; a folder of another study; a damaged one.
       OSError: no space left.
     """
@@ -122,7 +123,8 @@ def run_study(
         return (placed_pixels, placed_labels), len(elements)
 
     # Chunks are dealt by their number, so that the processes need to agree on nothing.
-    mine = range(jax.process_index(), store.chunks, jax.process_count())
+    process, processes = share or (jax.process_index(), jax.process_count())
+    mine = range(process, store.chunks, processes)
     left = sorted(set(mine) - set(store.committed()))
     bar = tqdm(
         desc="study",
@@ -130,14 +132,20 @@ def run_study(
         initial=len(mine) - len(left),
         unit="chunk",
         delay=2,
-        disable=jax.process_index() > 0,
+        disable=process > 0,
     )
+    for line in store.strays():
+        tqdm.write(line, file=sys.stderr)
+
+    def missing() -> set[int]:
+        return set(range(store.chunks)) - set(store.committed())
 
     def write(chunk: int, arrays: dict[str, np.ndarray]) -> None:
         store.write(chunk, arrays, chunk_sums(config, arrays))
         bar.update()
 
-    with _Termination() as termination, bar:
+    fellows = Fellows(store.folder, process, processes)
+    with _Termination() as termination, fellows, bar:
         run_chunks(
             lambda pixels, labels: step(variables, pixels, labels),
             left,
@@ -145,13 +153,10 @@ def run_study(
             write,
             lambda: termination.asked,
         )
-    if jax.process_count() > 1:
-        everyone = set(range(jax.process_count()))
-        multihost.sync_global_processes(
-            "study finished", timeout=_BARRIER_SECONDS, processes=everyone
-        )
-    complete = len(store.committed()) == store.chunks
-    return store.merge() if complete and jax.process_index() == 0 else None
+        gone = fellows.wait(missing, lambda: termination.asked)
+    if undone := missing():
+        raise unfinished(store.folder, undone, store.chunks, gone)
+    return store.merge()
 
 
 def run_chunks(

@@ -13,6 +13,7 @@ from signsal_jax import _files
 from signsal_jax.study._arrays import ARRAYS, StudyArray, checksums, open_zarr
 from signsal_jax.study._claim import MANIFEST, claim, read_manifest
 from signsal_jax.study._commits import COMMITS, Commits, digest
+from signsal_jax.study._fellows import PROCESSES
 from signsal_jax.study._folder import Folder, StudyError as StudyError, open_folder
 
 SUMMARY = "summary.json"
@@ -62,7 +63,7 @@ class Store:
             the fields that differ).
         """
         folder = open_folder(root)
-        claim(folder, manifest, parts=(COMMITS, ARRAYS, SUMMARY))
+        claim(folder, manifest, parts=(COMMITS, ARRAYS, PROCESSES, SUMMARY))
         store = cls.__new__(cls)
         store._open(folder)
         store._write_where_it_differs(_GROUP, store._group())
@@ -116,7 +117,10 @@ class Store:
 
         None of them counts; the chunk whose place one takes is computed again.
         """
-        return self._commits.scan()[1]
+        committed, strays = self._commits.scan()
+        if strays and not committed:
+            return [f"{self.folder}/{MANIFEST}: no commit belongs to it", *strays]
+        return strays
 
     def write(self, chunk: int, arrays: Mapping[str, np.ndarray], sums: Mapping[str, Any]) -> None:
         """Stores a chunk and, once every array is durable, commits it with its sums.
@@ -170,7 +174,7 @@ class Store:
           or not this study's; none for a sound study.
         """
         self._commits.forget()
-        committed, found = self._commits.scan()
+        committed, found = self.committed(), self.strays()
         for array in self.arrays().values():
             for chunk in committed:
                 try:

@@ -64,6 +64,7 @@ def main():
     parser.add_argument("--chunk", type=int, default=4)
     parser.add_argument("--images", type=int, default=22)
     parser.add_argument("--seconds", type=float, default=0.0)
+    parser.add_argument("--store", nargs="+", default=list(STORABLE), help="little compiles fast")
     parser.add_argument("--class-devices", type=int, default=1)
     parser.add_argument("--port", type=int, help="join through jax.distributed")
     parser.add_argument("--gone", type=float, default=60.0, help="seconds without a sign")
@@ -84,7 +85,7 @@ def main():
     mesh = sharding.make_mesh(class_devices=options.class_devices)
     try:
         run_study(
-            config(chunk=options.chunk),
+            config(chunk=options.chunk, store=tuple(options.store)),
             model(),
             splits(options.images, options.seconds),
             options.out,

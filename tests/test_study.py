@@ -266,7 +266,7 @@ def test_killed_at_random_moments_it_ends_like_an_undisturbed_run(
 @pytest.mark.usefixtures("worker_environment")
 def test_sigterm_finishes_the_chunk_and_exits_with_75(tmp_path):
     out = tmp_path / "stopped"
-    process = worker(out, "--seconds", "0.1")
+    process = worker(out, "--seconds", "0.1", "--store", "logits")
     until_committed(process, out, 1)
     process.terminate()
     log, _ = process.communicate(timeout=200)
@@ -294,7 +294,10 @@ def test_the_death_of_a_process_is_told_by_the_other(tmp_path, victim):
     """Connected at first through jax.distributed, where process 0's death would end all."""
     out = tmp_path / "study"
     start = time.monotonic()
-    processes = [worker(out, "--gone", "3", "--seconds", "0.2", *share) for share in connected(2)]
+    processes = [
+        worker(out, "--gone", "3", "--seconds", "0.2", "--store", "logits", *share)
+        for share in connected(2)
+    ]
     until_committed(processes[victim], out, 1)
     processes[victim].kill()
     log, _ = processes[1 - victim].communicate(timeout=200)

@@ -25,6 +25,9 @@ from train.loop import train
 
 RESULTS = Path(__file__).parent / "results"
 PAPER_EPOCHS = 50
+PAPER_SEED = 42
+# In the place of weights that --weights names: they are not part of any package.
+FROM_FILE = "--weights"
 
 
 class Column(NamedTuple):
@@ -73,6 +76,20 @@ COLUMNS = {
     "imagenette-resnet18": Column(
         "imagenette", "resnet18", paper=_paper(0.8357, 0.26, 0.14, 0.14, 0.23, 0.18, 0.16)
     ),
+    "imagenette-resnet18-pretrained": Column(
+        "imagenette",
+        "resnet18",
+        paper=_paper(0.9733, 0.28, 0.21, 0.24, 0.26, 0.20, 0.23),
+        training={"weights": FROM_FILE, "freeze": True},
+        evaluation=("--batch-size", "32"),
+    ),
+    "imagenette-convnext_tiny": Column(
+        "imagenette",
+        "convnext_tiny",
+        paper=_paper(0.9932, 0.49, 0.37, 0.39, 0.46, 0.37, 0.42),
+        training={"weights": FROM_FILE, "freeze": True},
+        evaluation=("--batch-size", "32"),
+    ),
     "imagenette-efficientnet_lite0": Column(
         "imagenette",
         "efficientnet_lite0",
@@ -88,13 +105,18 @@ class Reproduce:
 
     columns: tuple[str, ...] = ("cifar10-cnn",)
     """Any of cifar10-cnn, cifar10-resnet18, cifar10-cifar_resnet20, imagenette-cnn,
-    imagenette-resnet18, imagenette-efficientnet_lite0."""
+    imagenette-resnet18, imagenette-resnet18-pretrained, imagenette-convnext_tiny,
+    imagenette-efficientnet_lite0."""
     data_dir: Path | None = None
     """Where the TFDS sets are prepared (default: TFDS's own folder)."""
     runs: Path = Path("runs")
     """Where the run folders are."""
     weights: Path | None = None
-    """The published weights of a column that is not trained (cifar10-cifar_resnet20)."""
+    """The weights file of a column that does not start from scratch: cifar10-cifar_resnet20,
+    or ImageNet weights for imagenette-resnet18-pretrained and imagenette-convnext_tiny."""
+    seeds: tuple[int, ...] = (PAPER_SEED,)
+    """Of the training; one run and one results file for each. The paper's is 42; of others only
+    the test split is evaluated."""
     epochs: int = PAPER_EPOCHS
     """Of training; other than the paper's 50, the table says so."""
     table_only: bool = False
@@ -106,12 +128,21 @@ class Reproduce:
                 raise ValueError(f"columns: expected any of {', '.join(COLUMNS)}; got {column!r}")
 
 
-def run_column(command: Reproduce, name: str) -> None:
-    """Trains and evaluates one column and keeps the results."""
-    column, run = COLUMNS[name], command.runs / name
-    if column.training is None:
+def run_name(name: str, seed: int) -> str:
+    """The name of a column's run and results; the paper's seed goes without saying."""
+    return name if seed == PAPER_SEED else f"{name}-seed{seed}"
+
+
+def run_column(command: Reproduce, name: str, seed: int) -> None:
+    """Trains and evaluates one column with one seed and keeps the results."""
+    column, kept = COLUMNS[name], run_name(name, seed)
+    run = command.runs / kept
+    training = dict(column.training or {})
+    if column.training is None or training.get("weights") == FROM_FILE:
         if command.weights is None:
-            raise ValueError(f"--weights: expected a file for {name}, which is not trained here")
+            raise ValueError(f"--weights: expected a file for {name}, got none")
+        training["weights"] = str(command.weights)
+    if column.training is None:
         network = ["--model", column.model, "--weights", str(command.weights)]
     else:
         train(
@@ -121,19 +152,20 @@ def run_column(command: Reproduce, name: str) -> None:
                 model=column.model,
                 data_dir=command.data_dir,
                 epochs=command.epochs,
-                **column.training,
+                seed=seed,
+                **training,
             )
         )
         network = ["--run", str(run)]
     folder = [] if command.data_dir is None else ["--data-dir", str(command.data_dir)]
-    for split in column.splits:
+    for split in column.splits if seed == PAPER_SEED else ("test",):
         out = run / f"{column.dataset}-{split}"
         arguments = ["--dataset", column.dataset, "--split", split, "--out", str(out)]
         if cli.main(["evaluate", *network, *arguments, *column.evaluation, *folder]):
             sys.exit(1)
-        _keep(out / "results.json", RESULTS / f"{name}-{split}.json")
+        _keep(out / "results.json", RESULTS / f"{kept}-{split}.json")
         for figure in ("maps", "curves"):
-            shutil.copy(out / f"{figure}.png", RESULTS / f"{name}-{split}-{figure}.png")
+            shutil.copy(out / f"{figure}.png", RESULTS / f"{kept}-{split}-{figure}.png")
 
 
 def _keep(results: Path, kept: Path) -> None:
@@ -213,8 +245,8 @@ def main() -> None:
     """Runs the columns and prints their tables."""
     command = tyro.cli(Reproduce, description=__doc__)
     for column in command.columns:
-        if not command.table_only:
-            run_column(command, column)
+        for seed in () if command.table_only else command.seeds:
+            run_column(command, column, seed)
         print(f"\n{column}\n\n{table(column)}")
 
 

@@ -5,11 +5,10 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-import safetensors.numpy
 from flax import nnx
 
 from signsal_jax import checkpoint, data, models, weights
-from signsal_jax.models.registry import create_backbone
+from tests import tiny_training
 from train import loop, task as tasks
 from train.config import TrainConfig
 
@@ -17,33 +16,15 @@ from train.config import TrainConfig
 @pytest.fixture(scope="module")
 def weights_file(tmp_path_factory):
     """Random ResNet-18 weights as torchvision would write them."""
-    layout = weights.layouts("resnet18")[0]
-    variables = nnx.to_pure_dict(nnx.state(nnx.eval_shape(lambda: create_backbone("resnet18"))))
-    generator = np.random.default_rng(0)
-    arrays = {
-        key: generator.uniform(0.5, 1, shape).astype(np.float32)
-        if len(shape) == 1
-        else (generator.normal(size=shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
-        for key, shape in weights.source_shapes(layout, variables).items()
-    }
     path = tmp_path_factory.mktemp("weights") / "resnet18.safetensors"
-    safetensors.numpy.save_file(arrays, path)
+    tiny_training.write_resnet18(path)
     return path
 
 
 @pytest.fixture
 def tiny_sets(monkeypatch):
     """Two classes of 32x32 colour images: dark and bright."""
-
-    def load(name, split, **_):
-        labels = np.arange(24, dtype=np.int32) % 2
-        noise = np.random.default_rng(len(split)).integers(0, 60, (24, 32, 32, 3))
-        images = (noise + 120 * labels[:, None, None, None]).astype(np.uint8)
-        return data.Dataset(
-            name, split, ("dark", "bright"), (32, 32, 3), data.Arrays(images, labels)
-        )
-
-    monkeypatch.setattr(loop.data, "load", load)
+    monkeypatch.setattr(data, "load", tiny_training.load_two_tones)
 
 
 def leaves(variables):
@@ -89,7 +70,7 @@ def test_only_the_head_changes(tmp_path, tiny_sets, weights_file, preprocess, mo
     np.testing.assert_array_equal(after[stem], source["conv1.weight"].transpose(2, 3, 1, 0))
 
     # What was trained on features is what the whole network computes.
-    images = data.to_float(loop.data.load("x", "test").source.images)
+    images = data.to_float(tiny_training.load_two_tones("x", "test").source.images)
     whole = np.asarray(model.apply_fn(model.variables, images))
     backbone = models.load("resnet18", weights=weights_file, preprocess=preprocess)
     below = np.asarray(backbone.apply_fn(backbone.variables, images))

@@ -1,6 +1,13 @@
-"""What the results tables say of maps that do not beat vanilla."""
+"""Columns of the paper's table, from training to results, and what is said of them."""
 
-from scripts.reproduce_paper import verdict
+import json
+
+import pytest
+
+from scripts import reproduce_paper
+from scripts.reproduce_paper import COLUMNS, Reproduce, run_column, verdict
+from signsal_jax import data
+from tests import tiny_training
 
 
 def curve(name, high, end, deleted):
@@ -36,3 +43,39 @@ def test_the_end_of_a_curve_is_told():
         "where 90% is to be deleted and sparse maps delete less, vanilla's fidelity is below that "
         "of active (black, test: 25% deleted)."
     )
+
+
+def test_a_pretrained_column_from_weights_on_disk(tmp_path, monkeypatch, no_compilation_cache):
+    """Random weights and small images; everything else as in a real run."""
+    monkeypatch.setattr(data, "load", tiny_training.load_two_tones)
+    monkeypatch.setattr(reproduce_paper, "RESULTS", tmp_path / "results")
+    (tmp_path / "results").mkdir()
+    weights = tmp_path / "resnet18.safetensors"
+    tiny_training.write_resnet18(weights)
+    name = "imagenette-resnet18-pretrained"
+    command = Reproduce((name,), runs=tmp_path / "runs", weights=weights, epochs=16)
+    run_column(command, name, 42)
+    kept = json.loads((tmp_path / "results" / f"{name}-test.json").read_text())
+    assert kept["network"]["freeze"]
+    assert kept["network"]["weights_origin"]["weights"] == weights.name
+    assert kept["results"]["images"] == 24
+    assert (tmp_path / "results" / f"{name}-test-curves.png").exists()
+    assert "| accuracy | 0.9733 |" in reproduce_paper.table(name)
+
+
+@pytest.mark.parametrize("name", ["imagenette-resnet18-pretrained", "imagenette-convnext_tiny"])
+def test_pretrained_columns_are_the_papers_protocol(name, tmp_path, monkeypatch):
+    trained = []
+    monkeypatch.setattr(reproduce_paper, "train", trained.append)
+    monkeypatch.setattr(reproduce_paper.cli, "main", lambda arguments: 1)
+    command = Reproduce((name,), runs=tmp_path, weights=tmp_path / "weights.pth")
+    with pytest.raises(SystemExit):
+        run_column(command, name, 43)
+    [config] = trained
+    assert (config.dataset, config.model) == (COLUMNS[name].dataset, COLUMNS[name].model)
+    assert config.freeze
+    assert not config.preprocess  # raw pixels, as the paper feeds them
+    assert config.weights == str(tmp_path / "weights.pth")
+    assert (config.seed, config.out.name) == (43, f"{name}-seed43")
+    with pytest.raises(ValueError, match=f"--weights: expected a file for {name}"):
+        run_column(Reproduce((name,), runs=tmp_path), name, 42)

@@ -18,10 +18,11 @@ import orbax.checkpoint as ocp
 import pytest
 from flax import nnx
 
+from scripts.reproduce_paper import COLUMNS
 from signsal_jax import checkpoint, data, models, sharding
 from signsal_jax.models.resnet import ResNet
 from tests import runs, tiny_training
-from train import __main__ as command, step as steps
+from train import __main__ as command, expected, step as steps
 from train.config import TrainConfig
 from train.loop import train
 from train.metrics_file import MetricsFile
@@ -307,6 +308,31 @@ def test_an_impossible_option_is_said_before_anything_is_written(monkeypatch, ca
     assert run_command(monkeypatch, "--out", tmp_path / "run", "--epochs", 0) == 1
     assert capsys.readouterr().err == "train: epochs: expected at least 1, got 0\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_papers_runs_say_what_to_expect(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(command, "train", lambda config: 0.5)
+    assert run_command(monkeypatch, "--out", tmp_path, "--seed", 43) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.startswith("expect a test accuracy of about 0.63, the paper's")
+    assert "about 25 minutes on 2 CPU cores" in first
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"epochs": 3}, {"batch_size": 64}, {"dataset": "mnist5k"}, {"weights": "package"}],
+)
+def test_other_runs_say_nothing(changed, tmp_path):
+    assert expected.line(TrainConfig(out=tmp_path)) is not None
+    assert expected.line(TrainConfig(out=tmp_path, **changed)) is None
+
+
+def test_what_is_expected_is_what_the_paper_reports():
+    for (dataset, model, frozen), values in expected._PAPER.items():
+        name = f"{dataset}-{model}" + ("-pretrained" if frozen else "")
+        if name == "imagenette-convnext_tiny-pretrained":
+            name = "imagenette-convnext_tiny"
+        assert COLUMNS[name].paper["accuracy"] == values.accuracy
 
 
 # The metrics file.

@@ -6,9 +6,11 @@ python -m tests.tiny_training OPTIONS is python -m train OPTIONS on them.
 import sys
 
 import numpy as np
+import safetensors.numpy
 from flax import nnx
 
-from signsal_jax import data, models
+from signsal_jax import data, models, weights
+from signsal_jax.models.registry import create_backbone
 from train import __main__ as command
 
 SHAPE = (4, 4, 1)
@@ -38,6 +40,28 @@ def load(name, split, *, data_dir=None, image_size=None):
     images[np.arange(40), labels] += 100
     source = data.Arrays(images.astype(np.uint8), labels)
     return data.Dataset("rows:1.0.0", split, ("a", "b", "c", "d"), SHAPE, source, "Rows of noise.")
+
+
+def load_two_tones(name, split, **_):
+    """Takes the place of `data.load`: two classes of 32x32 colour images, dark and bright."""
+    labels = np.arange(24, dtype=np.int32) % 2
+    noise = np.random.default_rng(len(split)).integers(0, 60, (24, 32, 32, 3))
+    images = (noise + 120 * labels[:, None, None, None]).astype(np.uint8)
+    return data.Dataset(name, split, ("dark", "bright"), (32, 32, 3), data.Arrays(images, labels))
+
+
+def write_resnet18(path):
+    """Writes random ResNet-18 weights as torchvision would."""
+    layout = weights.layouts("resnet18")[0]
+    variables = nnx.to_pure_dict(nnx.state(nnx.eval_shape(lambda: create_backbone("resnet18"))))
+    generator = np.random.default_rng(0)
+    arrays = {
+        key: generator.uniform(0.5, 1, shape).astype(np.float32)
+        if len(shape) == 1
+        else (generator.normal(size=shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
+        for key, shape in weights.source_shapes(layout, variables).items()
+    }
+    safetensors.numpy.save_file(arrays, path)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import tyro
 from signsal_jax._cache import enable_compilation_cache
 from signsal_jax.checkpoint import RunError
 from signsal_jax.data import NotPreparedError
-from train import together
+from train import expected, together
 from train.config import TrainConfig
 from train.loop import train
 
@@ -53,6 +53,8 @@ def main() -> int:
         )
         enable_compilation_cache()
         processes.join()
+        if together.is_first() and (line := expected.line(config)):
+            print(line, flush=True)
         accuracy = train(config)
     except (RunError, NotPreparedError, ValueError, ImportError, FloatingPointError, OSError) as e:
         print(f"train: {e}", file=sys.stderr)

@@ -10,6 +10,9 @@ import re
 import shlex
 import shutil
 import sys
+import tempfile
+import threading
+import time
 import types
 from pathlib import Path
 
@@ -20,7 +23,7 @@ import tyro
 from PIL import Image
 
 from signsal_jax import cli, data
-from signsal_jax.data import fingerprint, tfds as tfds_reading
+from signsal_jax.data import dataset as dataset_module, fingerprint
 
 SHARED = Path(__file__).parents[2] / "shared" / "tfds"
 
@@ -246,14 +249,28 @@ def test_tfds_set_is_read_and_resized_without_tensorflow(tiny_dir, no_tensorflow
     assert all((image == image[0, 0, 0]).all() for image, _ in rows)
 
 
-def test_large_sets_are_decoded_on_access_alike(tiny_dir, monkeypatch):
-    cached = data.load("tiny", "train", data_dir=tiny_dir, image_size=(5, 7))
-    monkeypatch.setattr(tfds_reading, "_CACHE_LIMIT_BYTES", 0)
+def test_sets_in_memory_are_what_is_decoded_on_access(tiny_dir, monkeypatch):
     streamed = data.load("tiny", "train", data_dir=tiny_dir, image_size=(5, 7))
     assert not isinstance(streamed.source, data.Arrays)
+    kept = data.in_memory(streamed)
+    assert isinstance(kept.source, data.Arrays)
+    assert kept.source.images.dtype == np.uint8
     for row in range(10):
-        np.testing.assert_array_equal(cached.source[row][0], streamed.source[row][0])
-        assert cached.source[row][1] == streamed.source[row][1]
+        np.testing.assert_array_equal(kept.source[row][0], streamed.source[row][0])
+        assert kept.source[row][1] == streamed.source[row][1]
+    assert kept.fingerprint == streamed.fingerprint
+    monkeypatch.setattr(dataset_module, "_MEMORY_LIMIT_BYTES", 10 * 5 * 7 * 3 - 1)
+    assert data.in_memory(streamed) is streamed
+
+
+def test_reading_leaves_no_temporary_folder_behind(tiny_dir, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    data.load("tiny", "train", data_dir=tiny_dir, image_size=(5, 7))
+    with pytest.raises(data.NotPreparedError):
+        data.load("cifar10", "train", data_dir=tiny_dir)
+    assert tempfile.gettempdir() == str(tmp_path)
+    assert not [*tmp_path.iterdir()]
 
 
 def test_test_and_validation_stand_for_each_other(tiny_dir):
@@ -295,9 +312,8 @@ def test_a_set_without_classes_is_refused(tmp_path):
         data.load("signsal_unlabelled", "train", data_dir=tmp_path, image_size=(8, 8))
 
 
-def test_cifar10(no_tensorflow, monkeypatch):
+def test_cifar10(no_tensorflow):
     folder = prepared("cifar10")
-    monkeypatch.setattr(tfds_reading, "_CACHE_LIMIT_BYTES", 0)
     train, test = (data.load("cifar10", split, data_dir=folder) for split in ("train", "test"))
     assert (len(train), len(test)) == (50_000, 10_000)
     assert test.name == "cifar10:3.0.2"
@@ -309,14 +325,13 @@ def test_cifar10(no_tensorflow, monkeypatch):
     assert 0 <= label < 10
 
 
-def test_imagenette(no_tensorflow, monkeypatch):
+def test_imagenette(no_tensorflow):
     folder = prepared("imagenette")
-    monkeypatch.setattr(tfds_reading, "_CACHE_LIMIT_BYTES", 0)
     test = data.load("imagenette", "test", data_dir=folder)
-    assert (test.split, len(test)) == ("validation", 1000)
+    assert (test.split, len(test)) == ("validation", 3925)
     assert test.name == "imagenette/full-size-v2:1.0.0"
     assert test.image_shape == (224, 224, 3)
-    assert "SUBSET" in test.note
+    assert "JPEG" in test.note
     assert test.source[5][0].shape == (224, 224, 3)
     small = data.load("imagenette", "test", data_dir=folder, image_size=(32, 48))
     assert small.source[5][0].shape == (32, 48, 3)
@@ -447,6 +462,91 @@ def test_batches_show_every_image_once_and_pad_the_last():
     assert images.dtype == np.float32
     np.testing.assert_allclose(images[:, 1, 2, 0] * 255, np.arange(10), rtol=1e-6)
     assert (batches[2].images[2:] == 0).all()
+
+
+def test_reading_ahead_keeps_the_order_and_decodes_one_group_ahead():
+    class Slow:
+        """Later images are ready sooner."""
+
+        def __init__(self):
+            self.asked = set()
+
+        def __len__(self):
+            return 12
+
+        def __getitem__(self, index):
+            self.asked.add(index)
+            time.sleep(0.002 * (12 - index))
+            return np.full((1, 1, 1), index, np.uint8), index
+
+    source = Slow()
+    groups = iter([[0, 1, 2], [5, 4, 3], [6, 7, 8], [9, 10, 11], [0]])
+    reader = data.read_ahead(source, groups)
+    assert next(reader).labels.tolist() == [0, 1, 2]
+    assert source.asked <= {0, 1, 2, 3, 4, 5}
+    assert next(groups) == [6, 7, 8]  # not asked for before it is needed
+    rows = next(reader)
+    assert rows.labels.tolist() == [5, 4, 3]
+    np.testing.assert_allclose(rows.images.ravel() * 255, [5, 4, 3], rtol=1e-6)
+    reader.close()
+    assert next(groups) == [0]
+
+
+def test_images_are_decoded_by_several_threads_at_once(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    together = threading.Barrier(3, timeout=10)
+
+    class Meeting:
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, index):
+            together.wait()  # raises unless three threads come
+            return np.zeros((1, 1, 1), np.uint8), index
+
+    (rows,) = data.read_ahead(Meeting(), [range(3)])
+    assert rows.labels.tolist() == [0, 1, 2]
+
+
+class Damaged(data.Arrays):
+    """Image 2 cannot be read."""
+
+    def __getitem__(self, index):
+        if index == 2:
+            raise data.UnreadableImageError("two.png", (2, 2, 1), "torn")
+        return super().__getitem__(index)
+
+
+def test_an_unreadable_image_costs_its_row_and_is_named():
+    source = Damaged(np.full((5, 2, 2, 1), 255, np.uint8), np.arange(5))
+    (rows,) = data.read_ahead(source, [range(5)])
+    assert rows.readable.tolist() == [True, True, False, True, True]
+    assert rows.problems == ("two.png: torn",)
+    assert rows.labels.tolist() == [0, 1, -1, 3, 4]
+    assert rows.images[[0, 1, 3, 4]].all()
+    assert not rows.images[2].any()
+    for read in (
+        lambda: list(data.read_ahead(source, [range(5)], strict=True)),
+        lambda: list(data.batches(source, 2)),
+    ):
+        with pytest.raises(data.UnreadableImageError, match=r"two.png: torn"):
+            read()
+
+
+def test_rows_carry_a_checksum_of_what_was_read():
+    images = np.arange(24, dtype=np.uint8).reshape(6, 2, 2, 1)
+
+    def checksum(images, group=range(6), labels=range(6)):
+        source = data.Arrays(images, np.asarray(labels))
+        return next(data.read_ahead(source, [group])).sha256
+
+    one = checksum(images)
+    assert checksum(images.copy()) == one
+    changed = images.copy()
+    changed[3, 1, 1, 0] ^= 1
+    assert checksum(changed) != one
+    assert checksum(images, [1, 0, 2, 3, 4, 5]) != one
+    assert checksum(images, labels=[0, 1, 2, 3, 4, 4]) != one
 
 
 def test_batches_that_fit_are_not_padded():

@@ -80,7 +80,8 @@ def make(
 ) -> Task:
     """The task of a configuration; a frozen network's features are computed here, once."""
     if not config.freeze:
-        return Task(network, train_set, _test_batches(test_set, config.batch_size, mesh), {})
+        test_batches = _test_batches(test_set, config.batch_size, mesh)
+        return Task(network, data.in_memory(train_set), test_batches, {})
     assert isinstance(network, WithHead)
     backbone = nnx.to_pure_dict(nnx.state(network.backbone))
     train_features, test_features = (

@@ -1,4 +1,4 @@
-"""Image classification data by name: bundled digits, or any TFDS set read without TensorFlow."""
+"""Images to explain and evaluate: sets by name, one's own folders, files and sequences."""
 
 from signsal_jax._extras import extra
 
@@ -9,14 +9,20 @@ from signsal_jax.data.dataset import (
     Arrays as Arrays,
     Batch as Batch,
     Dataset as Dataset,
-    Source as Source,
     batches as batches,
+    in_memory as in_memory,
     resize as resize,
-    to_float as to_float,
     training_batches as training_batches,
 )
 from signsal_jax.data.digits import MNIST5K as MNIST5K
 from signsal_jax.data.load import load as load
+from signsal_jax.data.reading import (
+    Rows as Rows,
+    Source as Source,
+    UnreadableImageError as UnreadableImageError,
+    read_ahead as read_ahead,
+    to_float as to_float,
+)
 from signsal_jax.data.tfds import (
     NotPreparedError as NotPreparedError,
     default_data_dir as default_data_dir,

@@ -1,24 +1,23 @@
 """A labelled image set, and the batches made from it."""
 
+import concurrent.futures
 import dataclasses
 import functools
+import os
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from PIL import Image
+from tqdm import tqdm
 
 from signsal_jax._extras import extra
 from signsal_jax.data import fingerprint
+from signsal_jax.data.reading import Source, read_ahead, to_float
 
-
-@runtime_checkable
-class Source(Protocol):
-    """Random access to (uint8 image `[h, w, c]`, integer label)."""
-
-    def __len__(self) -> int: ...
-    def __getitem__(self, index: int) -> tuple[np.ndarray, int]: ...
+# Larger sets are decoded each time they are read.
+_MEMORY_LIMIT_BYTES = 2 * 2**30
 
 
 class Arrays:
@@ -41,12 +40,12 @@ class Arrays:
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """One split of a labelled image set; `source[i]` is (uint8 image, label).
+    """One split of an image set; `source[i]` is (image, label).
 
     Attributes:
       name: with version, such as "cifar10:3.0.2".
       split: such as "train" or "test".
-      class_names: the name of every label.
+      class_names: the name of every label; empty where the images have no labels (all are -1).
       image_shape: (height, width, channels) of every image, after resizing.
       source: random access to the images and labels.
       note: what a figure made from this data must say, from the data set's own NOTE.txt.
@@ -65,6 +64,11 @@ class Dataset:
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
         return self.source[index]
 
+    @property
+    def labelled(self) -> bool:
+        """Whether labels are known, and with them an accuracy."""
+        return bool(self.class_names)
+
     @functools.cached_property
     def fingerprint(self) -> dict[str, Any]:
         """What tells this data from other data, ready for JSON; made when first asked for.
@@ -78,23 +82,46 @@ class Dataset:
 class Batch(NamedTuple):
     """Images in [0, 1], labels, and which rows are real (the last batch is padded)."""
 
-    images: Float[np.ndarray, "b h w c"]
+    images: Float[np.ndarray, "b ..."]
     labels: Int[np.ndarray, " b"]
     mask: Bool[np.ndarray, " b"]
 
 
 def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A uint8 image `[h, w, c]` scaled to `size` (height, width), bilinear with antialiasing."""
+    """An image `[h, w, c]` scaled to `size` (height, width), bilinear with antialiasing."""
     if image.shape[:2] == size:
         return image
-    picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
-    resized = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-    return np.asarray(resized).reshape(*size, image.shape[2])
+    width_first = (size[1], size[0])
+    channels = [
+        Image.fromarray(channel).resize(width_first, Image.Resampling.BILINEAR)
+        for channel in np.moveaxis(image, 2, 0)
+    ]
+    return np.stack([np.asarray(channel) for channel in channels], axis=2)
 
 
-def to_float(images: np.ndarray) -> np.ndarray:
-    """uint8 pixels as float32 in [0, 1]; floats, such as features, as they are."""
-    return images.astype(np.float32) / 255 if images.dtype == np.uint8 else images
+def in_memory(dataset: Dataset) -> Dataset:
+    """The same set, decoded once and kept as it was stored, if it takes at most 2 GiB.
+
+    For what reads every image many times, such as training: decoding costs more than a small
+    network. What reads every image once gains nothing.
+
+    Raises:
+      UnreadableImageError: an image that cannot be read.
+    """
+    source, shape = dataset.source, dataset.image_shape
+    if isinstance(source, Arrays) or len(source) * int(np.prod(shape)) > _MEMORY_LIMIT_BYTES:
+        return dataset
+    images, labels = None, np.empty(len(source), np.int32)
+    title = f"reading {dataset.name} {dataset.split}"
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        elements = pool.map(source.__getitem__, range(len(source)))
+        # delay: nothing is drawn for what takes less than two seconds.
+        for row, (image, label) in enumerate(tqdm(elements, title, len(source), delay=2)):
+            images = np.empty((len(source), *shape), image.dtype) if images is None else images
+            images[row], labels[row] = image, label
+    if images is None:
+        return dataset
+    return dataclasses.replace(dataset, source=Arrays(images, labels, read_from=source))
 
 
 def _check_batch_size(batch_size: int) -> None:
@@ -102,21 +129,24 @@ def _check_batch_size(batch_size: int) -> None:
         raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
 
 
+def batches(source: Source, batch_size: int) -> Iterator[Batch]:
+    """Every image once, in order; the last batch is padded with black images, mask false.
+
+    Raises:
+      ValueError: a batch size below 1; and `UnreadableImageError`: an image that cannot be read.
+    """
+    _check_batch_size(batch_size)
+    starts = range(0, len(source), batch_size)
+    groups = (range(start, min(start + batch_size, len(source))) for start in starts)
+    for rows in read_ahead(source, groups, strict=True):
+        padding = batch_size - len(rows.labels)
+        images = np.pad(rows.images, ((0, padding), *[(0, 0)] * (rows.images.ndim - 1)))
+        yield Batch(images, np.pad(rows.labels, (0, padding)), np.pad(rows.readable, (0, padding)))
+
+
 def _stacked(elements: Sequence[tuple[np.ndarray, int]]) -> tuple[np.ndarray, np.ndarray]:
     images, labels = zip(*elements, strict=True)
     return to_float(np.stack(images)), np.asarray(labels, np.int32)
-
-
-def batches(source: Source, batch_size: int) -> Iterator[Batch]:
-    """Every image once, in order; the last batch is padded with black images, mask false."""
-    _check_batch_size(batch_size)
-    for start in range(0, len(source), batch_size):
-        rows = range(start, min(start + batch_size, len(source)))
-        images, labels = _stacked([source[row] for row in rows])
-        padding = batch_size - len(rows)
-        images = np.pad(images, ((0, padding), *[(0, 0)] * (images.ndim - 1)))
-        labels = np.pad(labels, (0, padding))
-        yield Batch(images, labels, np.arange(batch_size) < len(rows))
 
 
 def training_batches(

@@ -3,11 +3,13 @@
 import concurrent.futures
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from signsal_jax.data.reading import Source, UnreadableImageError
 
 # Up to here every byte is hashed, in seconds. Above, blocks of each file: the sets of hundreds of
 # gigabytes would take as many seconds, on every host of a pod.
@@ -72,17 +74,28 @@ def of_listing(root: Path, paths: Iterable[Path]) -> dict[str, Any]:
 def of_source(source: Any) -> dict[str, Any]:
     """The fingerprint of any source of images and labels.
 
-    A source says itself what it holds where it has a method `fingerprint()`. Of any other, its
-    length and up to 64 elements spread evenly over it, the first and the last included.
+    A source says itself what it holds where it has a method `fingerprint()`; of any other, it is
+    `of_elements`.
     """
-    own: Callable[[], dict[str, Any]] | None = getattr(source, "fingerprint", None)
-    if own is not None:
-        return own()
-    rows = sorted({*np.linspace(0, len(source) - 1, _SAMPLES).astype(int).tolist()})
+    own = getattr(source, "fingerprint", None)
+    return of_elements(source) if own is None else own()
+
+
+def of_elements(source: Source) -> dict[str, Any]:
+    """The fingerprint of a source that only its elements tell from another.
+
+    Its length, and a checksum of up to 64 elements spread evenly over it, the first and the last
+    included.
+    """
+    rows = np.unique(np.linspace(0, len(source) - 1, _SAMPLES).astype(int)) if len(source) else ()
     digest = hashlib.sha256()
-    for row in rows if len(source) else ():
-        image, label = source[row]
-        digest.update(_sha256_of_arrays((np.asarray(image), np.asarray(label))).encode())
+    for row in rows:
+        try:
+            image, label = source[int(row)]
+        except UnreadableImageError as error:
+            digest.update(str(error).encode())
+        else:
+            digest.update(_sha256_of_arrays((image, np.asarray(label))).encode())
     return {"kind": "elements", "length": len(source), "sha256_of_samples": digest.hexdigest()}
 
 

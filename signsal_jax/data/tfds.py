@@ -4,20 +4,18 @@ import contextlib
 import logging
 import os
 import shlex
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from signsal_jax._extras import extra
 from signsal_jax.data import fingerprint
-from signsal_jax.data.dataset import Arrays, Dataset, Source, resize
+from signsal_jax.data.dataset import Dataset, resize
 from signsal_jax.data.digits import MNIST5K
 
-# Sets small enough are decoded once and kept as bytes: decoding costs more than a small network.
-_CACHE_LIMIT_BYTES = 2 * 2**30
 # The size that the paper uses for a set whose images come in many sizes.
 _IMAGE_SIZES = {"imagenette": (224, 224)}
 # Which of the two a set has, when the other is asked for.
@@ -51,15 +49,22 @@ def default_data_dir() -> Path:
 
 
 @contextlib.contextmanager
-def _quiet_tfds() -> Iterator[None]:
-    """TFDS warns at every look at an absent folder, and recommends OpenCV; PIL will do."""
+def _tidy_tfds() -> Iterator[None]:
+    """Keeps TFDS from littering the log and the disk.
+
+    It warns at every look at an absent folder and recommends OpenCV, where PIL will do; and for
+    each set that is not prepared it makes a temporary folder that it leaves behind.
+    """
     logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
+    level, folder = logger.level, tempfile.tempdir
+    with tempfile.TemporaryDirectory(prefix="signsal-") as temporary:
+        logger.setLevel(logging.ERROR)
+        tempfile.tempdir = temporary
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+            tempfile.tempdir = folder
 
 
 def _builder(name: str, data_dir: Path) -> Any:
@@ -105,13 +110,14 @@ def prepare(name: str, data_dir: Path) -> None:
     extra("tensorflow", "prepare")
     extra("importlib_resources", "prepare")
     tfds = extra("tensorflow_datasets", "prepare")
-    builder = tfds.builder(name, data_dir=str(data_dir), file_format="array_record")
+    with _tidy_tfds():
+        builder = tfds.builder(name, data_dir=str(data_dir), file_format="array_record")
     builder.download_and_prepare()
 
 
 def load_tfds(name: str, split: str, data_dir: Path, image_size: tuple[int, int] | None) -> Dataset:
     """A prepared set's split, see `data.load`."""
-    with _quiet_tfds():
+    with _tidy_tfds():
         return _load(name, split, data_dir, image_size)
 
 
@@ -146,21 +152,6 @@ def _load(name: str, split: str, data_dir: Path, image_size: tuple[int, int] | N
         split=split,
         class_names=tuple(features["label"].names),
         image_shape=shape,
-        source=_cached(
-            _Decoded(builder.as_data_source(split=split), shape, shards),
-            shape,
-            f"reading {name} {split}",
-        ),
+        source=_Decoded(builder.as_data_source(split=split), shape, shards),
         note=note.read_text().strip() if note.exists() else "",
     )
-
-
-def _cached(source: Source, shape: tuple[int, int, int], title: str) -> Source:
-    if len(source) * int(np.prod(shape)) > _CACHE_LIMIT_BYTES:
-        return source
-    images = np.empty((len(source), *shape), np.uint8)
-    labels = np.empty(len(source), np.int32)
-    # delay: nothing is drawn for what takes less than two seconds.
-    for index in tqdm(range(len(source)), desc=title, unit="image", delay=2):
-        images[index], labels[index] = source[index]
-    return Arrays(images, labels, read_from=source)

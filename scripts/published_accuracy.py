@@ -20,9 +20,6 @@ from scripts.bench.tables import markdown_table
 from signsal_jax import _files, _provenance, data, models
 
 OUT = Path(__file__).parent / "results" / "published_accuracy.json"
-# Imagenette's classes among ImageNet's: tench, English springer, cassette player, chain saw,
-# church, French horn, garbage truck, gas pump, golf ball, parachute.
-IMAGENETTE_IDS = np.array([0, 217, 482, 491, 497, 566, 569, 571, 574, 701])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,13 +47,6 @@ def accuracy(model: models.Model, dataset: data.Dataset, batch_size: int) -> flo
     return float(np.concatenate(correct).mean())
 
 
-def _among_imagenet(dataset: data.Dataset) -> data.Dataset:
-    """Imagenette with the labels of ImageNet."""
-    images, labels = zip(*(dataset.source[i] for i in range(len(dataset))), strict=True)
-    source = data.Arrays(np.stack(images), IMAGENETTE_IDS[np.asarray(labels)].astype(np.int32))
-    return dataclasses.replace(dataset, source=source)
-
-
 def _of_file(path: Path, like: data.Dataset) -> data.Dataset:
     with np.load(path) as arrays:
         source = data.Arrays(arrays["x"], arrays["y"].astype(np.int32))
@@ -70,7 +60,7 @@ def measure(command: PublishedAccuracy) -> list[dict[str, Any]]:
     cifar10 = data.load("cifar10", "test", data_dir=command.data_dir)
     lite0 = models.load("efficientnet_lite0")
     resnet20 = models.load("cifar_resnet20", weights=command.weights)
-    cases = [(lite0, _among_imagenet(imagenette)), (resnet20, cifar10)]
+    cases = [(lite0, data.match_classes(imagenette, lite0.class_names)), (resnet20, cifar10)]
     if command.lossless is not None:
         cases.append((resnet20, _of_file(command.lossless, cifar10)))
     return [

@@ -34,7 +34,9 @@ class Pictures:
             pixels = read_image(path, self.shape, **self.photos)
         except (PictureError, OSError) as error:
             name = printable(path.relative_to(self.root))
-            raise UnreadableImageError(name, self.shape, error) from error
+            # Without what `read_image` says around it, the path a second time included.
+            reason = printable(str(error.__cause__ or error))
+            raise UnreadableImageError(name, self.shape, reason) from error
         # These were bytes, divided by 255: rounding gives them back.
         return np.round(pixels * 255).astype(np.uint8), label
 

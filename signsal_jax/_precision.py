@@ -1,6 +1,7 @@
 """How precisely things are computed: products of float32, and arithmetic in narrower types."""
 
 import contextlib
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,12 @@ import jax.numpy as jnp
 def matmul_precision(name: str | None) -> contextlib.AbstractContextManager[None]:
     """`jax.default_matmul_precision`, where None keeps the setting around (JAX would unset it)."""
     return contextlib.nullcontext() if name is None else jax.default_matmul_precision(name)
+
+
+def current_matmul_precision() -> str | None:
+    """What `jax.default_matmul_precision` is set to here."""
+    config: Any = jax.config
+    return config.jax_default_matmul_precision
 
 
 def at_least_float32(dtype: jax.typing.DTypeLike) -> jnp.dtype:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 
 
@@ -31,6 +32,13 @@ def varying_alike(*values: Array) -> list[Array]:
     """Marks each of the values as differing between devices wherever one of them does."""
     axes = frozenset().union(*map(_axes, values))
     return [_varying_over(value, axes) for value in values]
+
+
+def shaped_like(values: Array, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
+    """The type of an array of this shape that differs between devices wherever `values` do."""
+    return jax.eval_shape(
+        lambda values: varying_like(jnp.zeros(shape, values.dtype), values), values
+    )
 
 
 def explicitly_sharded(value: Array) -> bool:

@@ -7,6 +7,7 @@ import pytest
 from flax import nnx
 
 import signsal_jax
+from signsal_jax.nn._ties import compared_convolutions
 from tests import toys
 
 
@@ -149,3 +150,52 @@ def test_variables_that_are_no_arrays():
         expected = signsal_jax.saliency_maps(apply_fn, variables, images)
         toys.assert_close(found.logits, expected.logits)
         toys.assert_close(found.maps["active"], expected.maps["active"])
+
+
+@jax.custom_jvp
+def _unknown(x):
+    return x
+
+
+_unknown.defjvps(lambda tangent, _, x: tangent)
+
+
+def _shifted(x):
+    return jnp.maximum(x[:, 1:], x[:, :-1]).mean((1, 2))
+
+
+# What follows a convolution, and whether it may compare positions of its outputs.
+BEHIND = {
+    "average": (lambda x: x.mean((1, 2)), False),
+    "activations": (lambda x: jax.nn.silu(jax.nn.relu(x) + jax.nn.gelu(x)).sum((1, 2)), False),
+    "best class": (lambda x: jnp.argmax(jax.jit(lambda x: x.mean((1, 2)))(x), -1), False),
+    "best channel": (lambda x: x.max(-1).mean((1, 2)), False),
+    "checkpoint": (lambda x: jax.checkpoint(lambda x: jnp.tanh(x).mean((1, 2)))(x), False),
+    "average pool": (lambda x: nnx.avg_pool(x, (2, 2)).mean((1, 2)), False),
+    "channels first": (lambda x: jnp.transpose(x, (0, 3, 1, 2)).mean((2, 3)), False),
+    "max-pool": (lambda x: nnx.max_pool(x, (2, 2)).mean((1, 2)), True),
+    "largest": (lambda x: x.max((1, 2)), True),
+    "sorted": (lambda x: jnp.sort(x, 1).mean((1, 2)), True),
+    "jitted max-pool": (lambda x: jax.jit(nnx.max_pool, static_argnums=1)(x, (2, 2)).sum(), True),
+    "flat": (lambda x: x.reshape(len(x), -1).max(-1), True),
+    "shifted": (_shifted, True),
+    "mirrored": (lambda x: jnp.maximum(x, x.swapaxes(1, 2)).mean((1, 2)), True),
+    "instance norm": (lambda x: jax.nn.relu(x - x.mean((1, 2), keepdims=True)).sum((1, 2)), True),
+    "unknown derivative": (lambda x: _unknown(x).mean((1, 2)), True),
+    "loop": (lambda x: jax.lax.fori_loop(0, 2, lambda _, x: x.mean() + x, x).sum(), True),
+    "branch": (lambda x: jax.lax.cond(True, jnp.abs, jnp.negative, x).mean((1, 2)), True),
+    "positions": (lambda x: x, True),
+}
+
+
+@pytest.mark.parametrize(("follow", "expected"), BEHIND.values(), ids=BEHIND)
+def test_after_which_convolutions_positions_may_be_compared(follow, expected):
+    def program(kernel, pixels):
+        x = jax.lax.conv_general_dilated(
+            pixels, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        convolve = nnx.Conv(4, 4, (3, 3), rngs=nnx.Rngs(0))
+        return follow(convolve(jax.nn.relu(x)))
+
+    traced = jax.make_jaxpr(program)(images(3, 3, 3, 4), images(2, 6, 6, 3))
+    assert len(compared_convolutions(traced)) == (2 if expected else 0)

@@ -1,11 +1,16 @@
 """The ResNets for 32x32 images."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
 from signsal_jax.models.layers import Conv, Linear, batch_norm
+
+# No layer compares positions.
+_conv3x3 = functools.partial(Conv, kernel_size=3, padding=1, use_bias=False, exact_ties=False)
 
 
 class Block(nnx.Module):
@@ -16,11 +21,9 @@ class Block(nnx.Module):
     """
 
     def __init__(self, in_features: int, features: int, *, strides: int, rngs: nnx.Rngs):
-        self.conv1 = Conv(
-            in_features, features, 3, strides=strides, padding=1, use_bias=False, rngs=rngs
-        )
+        self.conv1 = _conv3x3(in_features, features, strides=strides, rngs=rngs)
         self.bn1 = batch_norm(features, rngs=rngs)
-        self.conv2 = Conv(features, features, 3, padding=1, use_bias=False, rngs=rngs)
+        self.conv2 = _conv3x3(features, features, rngs=rngs)
         self.bn2 = batch_norm(features, rngs=rngs)
         self.strides = strides
         self.new_features = features - in_features

@@ -17,9 +17,9 @@ class Block(nnx.Module):
     def __init__(self, in_features: int, features: int, *, rngs: nnx.Rngs):
         self.convs = nnx.List(
             [
-                Conv(in_features, features, 3, padding=1, rngs=rngs),
-                Conv(features, features, 3, strides=2, padding=1, rngs=rngs),
-                Conv(features, features, 3, padding=1, rngs=rngs),
+                Conv(in_features, features, 3, padding=1, exact_ties=False, rngs=rngs),
+                Conv(features, features, 3, strides=2, padding=1, exact_ties=False, rngs=rngs),
+                Conv(features, features, 3, padding=1, exact_ties=False, rngs=rngs),
             ]
         )
 

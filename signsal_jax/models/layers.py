@@ -28,9 +28,11 @@ class Conv(nnx.Module):
         padding: int = 0,
         groups: int = 1,
         use_bias: bool = True,
+        exact_ties: bool = True,
         rngs: nnx.Rngs,
     ):
         self.strides, self.padding, self.groups = strides, padding, groups
+        self.exact_ties = exact_ties
         fan_in = kernel_size**2 * in_features // groups
         shape = (kernel_size, kernel_size, in_features // groups, out_features)
         self.kernel = _uniform(rngs, shape, fan_in)
@@ -38,7 +40,12 @@ class Conv(nnx.Module):
 
     def __call__(self, x: Array) -> Array:
         x = nn.conv2d(
-            x, self.kernel[...], strides=self.strides, padding=self.padding, groups=self.groups
+            x,
+            self.kernel[...],
+            strides=self.strides,
+            padding=self.padding,
+            groups=self.groups,
+            exact_ties=self.exact_ties,
         )
         return x if self.bias is None else x + self.bias[...].reshape(1, 1, 1, -1)
 

@@ -1,5 +1,6 @@
 """ResNets as in torchvision, and any network with a linear layer on top as in the paper."""
 
+import functools
 from collections.abc import Sequence
 
 import jax
@@ -8,6 +9,9 @@ from jax import Array
 
 from signsal_jax import nn
 from signsal_jax.models.layers import Conv, Linear, batch_norm
+
+# Behind the stem's max-pool nothing compares positions until they are averaged.
+_conv3x3 = functools.partial(Conv, kernel_size=3, padding=1, use_bias=False, exact_ties=False)
 
 
 class Projection(nnx.Module):
@@ -27,11 +31,9 @@ class BasicBlock(nnx.Module):
     expansion = 1
 
     def __init__(self, in_features: int, features: int, *, strides: int, rngs: nnx.Rngs):
-        self.conv1 = Conv(
-            in_features, features, 3, strides=strides, padding=1, use_bias=False, rngs=rngs
-        )
+        self.conv1 = _conv3x3(in_features, features, strides=strides, rngs=rngs)
         self.bn1 = batch_norm(features, rngs=rngs)
-        self.conv2 = Conv(features, features, 3, padding=1, use_bias=False, rngs=rngs)
+        self.conv2 = _conv3x3(features, features, rngs=rngs)
         self.bn2 = batch_norm(features, rngs=rngs)
         changes = strides != 1 or in_features != features
         self.projection = (
@@ -56,9 +58,7 @@ class Bottleneck(nnx.Module):
         out_features = features * self.expansion
         self.conv1 = Conv(in_features, features, 1, use_bias=False, rngs=rngs)
         self.bn1 = batch_norm(features, rngs=rngs)
-        self.conv2 = Conv(
-            features, features, 3, strides=strides, padding=1, use_bias=False, rngs=rngs
-        )
+        self.conv2 = _conv3x3(features, features, strides=strides, rngs=rngs)
         self.bn2 = batch_norm(features, rngs=rngs)
         self.conv3 = Conv(features, out_features, 1, use_bias=False, rngs=rngs)
         self.bn3 = batch_norm(out_features, rngs=rngs)

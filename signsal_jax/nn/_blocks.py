@@ -16,20 +16,10 @@ def output_size(size: int, window: int, strides: int, padding: int) -> int:
     return (size + 2 * padding - window) // strides + 1
 
 
-def plain(images: Array, kernel: Array, *, strides: int, padding: int, groups: int = 1) -> Array:
-    """XLA's own convolution."""
-    return jax.lax.conv_general_dilated(
-        images,
-        kernel,
-        window_strides=(strides, strides),
-        padding=((padding, padding), (padding, padding)),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups,
-    )
-
-
 def _tail_free(batch: int, rows: int, columns: int) -> tuple[int, int]:
-    """The smallest map of at least this size with a multiple of `_POSITIONS` pixels per batch."""
+    """The smallest map of at least this size that has a multiple of `_POSITIONS` in each batch."""
+    if not isinstance(batch, int):  # symbolic: whole numbers of positions in every image
+        batch = 1
 
     def grown(rows: int) -> tuple[int, int]:
         step = _POSITIONS // math.gcd(_POSITIONS, batch * rows)

@@ -1,15 +1,14 @@
-"""Which way of computing a convolution is fastest on CPU, by its static shapes."""
+"""Which form of a convolution and of its pullbacks is fastest on CPU, by the static shapes."""
 
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
-from signsal_jax._vma import varying_alike
-from signsal_jax.nn import _blocks, _pullbacks
+from signsal_jax.nn import _blocks, _pullbacks, _winograd
+from signsal_jax.nn._own import Geometry, transposed
 
 Form = Callable[[Array, Array], Array]
 
@@ -20,120 +19,121 @@ _MAX_STEM_CHANNELS = 16  # with so few, a strided convolution is done in blocks 
 _MIN_STEM_WIDTH = 64  # narrower outputs do not pay for the blocks in the forward pass
 _MIN_STRIDED_OUTPUT = 4  # below, holes between the pixels of the cotangent are most of it
 _MAX_ROWS_WINDOW = 3  # a wider one would copy the cotangent too often for its kernel's pullback
+_MIN_WINOGRAD_CHANNELS = 32  # fewer do not pay for the transforms
+_MIN_WINOGRAD_PIXELS = 64  # so many rows in each of its products, or its kernels weigh too much
 
 
 class Forms(NamedTuple):
-    """The same bilinear map in the form that is fastest for each use (None: XLA's own).
+    """The convolution and its two pullbacks, in the form that is fastest (None: XLA's own)."""
 
-    `images` and `kernel` compute the tangents, so what matters is how fast their transposes
-    are: the pullbacks to the images and to the kernel.
-    """
-
-    forward: Form | None = None
+    outputs: Form | None = None
     images: Form | None = None
     kernel: Form | None = None
 
 
-def forms(images: Array, kernel: Array, *, strides: int, padding: int, groups: int) -> Forms:
+def forms(geometry: Geometry, *, batch: int, features: int, dtype: Any) -> Forms:
     """The forms for operands of these shapes."""
-    _, height, width, channels = images.shape
-    window, other_window, inputs, features = kernel.shape
-    if (
-        images.dtype not in (jnp.float32, jnp.float64)
-        or images.dtype != kernel.dtype
-        or window != other_window
-        or channels != inputs * groups
-    ):
+    window, padding, strides = geometry.window[0], geometry.padding, geometry.strides
+    sizes = [
+        _blocks.output_size(n, taps, strides, padding)
+        for n, taps in zip(geometry.size, geometry.window, strict=True)
+    ]
+    if dtype not in (jnp.float32, jnp.float64) or min(sizes) < 1:
         return Forms()
-    size = (height, width)
-    outputs = [_blocks.output_size(n, window, strides, padding) for n in size]
-    if min(outputs) < 1:
-        return Forms()
-    settings = {"strides": strides, "padding": padding}
-    if groups > 1:
-        if groups != channels or features != channels:
+    if geometry.groups > 1:
+        if {features, geometry.channels} != {geometry.groups} or len({*geometry.window}) > 1:
             return Forms()
-        depthwise = functools.partial(_blocks.depthwise, **settings)
-        return Forms(depthwise, depthwise, depthwise)
+        depthwise = functools.partial(_blocks.depthwise, strides=strides, padding=padding)
+        return _alike(depthwise, geometry)
+    if len({*geometry.window}) > 1:
+        return _ordinary(geometry)
     if window == 1 and padding == 0:
-        pointwise = functools.partial(_blocks.pointwise, strides=strides)
-        return Forms(pointwise, pointwise, pointwise)
-    pairs = height * width * outputs[0] * outputs[1]
-    if pairs <= _MAX_DENSE_PAIRS:
-        dense = functools.partial(_blocks.dense, **settings)
-        return Forms(dense, dense, dense if pairs == 1 else None)
-    own = functools.partial(_blocks.plain, **settings)
+        return _alike(functools.partial(_blocks.pointwise, strides=strides), geometry)
+    pairs = geometry.size[0] * geometry.size[1] * sizes[0] * sizes[1]
+    if pairs <= _MAX_DENSE_PAIRS and _each_window_sees_all(geometry, sizes):
+        dense = functools.partial(_blocks.dense, strides=strides, padding=padding)
+        every = _alike(dense, geometry)
+        return every if pairs == 1 else every._replace(kernel=None)
     if strides > 1:
-        return _strided(own, channels, outputs, window=window, size=size, **settings)
-    return _unstrided(own, kernel, padding=padding)
+        return _strided(geometry, sizes)
+    return _unstrided(geometry, batch, features)
 
 
-def _strided(
-    own: Form,
-    channels: int,
-    outputs: list[int],
-    *,
-    window: int,
-    size: tuple[int, int],
-    strides: int,
-    padding: int,
-) -> Forms:
-    settings = {"strides": strides, "padding": padding}
-    if channels <= _MAX_STEM_CHANNELS:
-        forward = functools.partial(_blocks.convolve, strides=strides, sides=_alike(padding))
-        if outputs[1] >= _MIN_STEM_WIDTH:
-            forward = functools.partial(_blocks.space_to_depth, **settings)
-        return Forms(
-            forward,
-            _images_form(_pullbacks.images_by_blocks, own, size=size, **settings),
-            _kernel_form(_pullbacks.kernel_by_blocks, own, window=window, **settings),
-        )
-    small = min(outputs) < _MIN_STRIDED_OUTPUT
-    pullback = _pullbacks.images_by_products if small else _pullbacks.images_by_phases
-    forward = functools.partial(_blocks.convolve, strides=strides, sides=_alike(padding))
-    return Forms(forward, _images_form(pullback, own, size=size, **settings))
-
-
-def _unstrided(own: Form, kernel: Array, *, padding: int) -> Forms:
-    window = len(kernel)
-    opposite = window - 1 - padding
-    if opposite < 0:
-        return Forms()
-    forward = functools.partial(_blocks.direct, padding=(padding, padding))
-    backward = functools.partial(_blocks.direct, padding=(opposite, opposite))
-    by_rows = functools.partial(_pullbacks.kernel_by_rows, window=window, padding=padding)
-    return Forms(
-        forward,
-        _images_form(
-            lambda cotangent, kernel: backward(cotangent, _pullbacks.flipped(kernel)), own
-        ),
-        _kernel_form(by_rows, own) if window <= _MAX_ROWS_WINDOW else None,
+def _each_window_sees_all(geometry: Geometry, sizes: list[int]) -> bool:
+    """Whether every window covers the whole map, so that two of them are only equal if zero."""
+    return all(
+        window - geometry.padding >= size and (count - 1) * geometry.strides <= geometry.padding
+        for window, size, count in zip(geometry.window, geometry.size, sizes, strict=True)
     )
 
 
-def _alike(padding: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    return (padding, padding), (padding, padding)
+def _alike(form: Form, geometry: Geometry) -> Forms:
+    """The same form for all three: the pullbacks are its transposes."""
+
+    def to_images(cotangent: Array, kernel: Array) -> Array:
+        shape = (len(cotangent), *geometry.size, geometry.channels)
+        return transposed(lambda images: form(images, kernel), shape, cotangent)
+
+    def to_kernel(images: Array, cotangent: Array) -> Array:
+        channels = geometry.channels // geometry.groups
+        shape = (*geometry.window, channels, cotangent.shape[-1])
+        return transposed(lambda kernel: form(images, kernel), shape, cotangent)
+
+    return Forms(form, to_images, to_kernel)
 
 
-def _images_form(pullback: Callable[..., Array], own: Form, **settings: Any) -> Form:
-    """The map whose transpose to the images is this pullback of a cotangent and the kernel."""
-
-    def form(images: Array, kernel: Array) -> Array:
-        images, kernel = varying_alike(images, kernel)
-        to_images = functools.partial(pullback, kernel=kernel, **settings)
-        outputs = jax.eval_shape(own, images, kernel)
-        return jax.linear_transpose(to_images, outputs)(images)[0]
-
-    return form
+def _ordinary(geometry: Geometry) -> Forms:
+    side = (geometry.padding, geometry.padding)
+    outputs = functools.partial(_blocks.convolve, strides=geometry.strides, sides=(side, side))
+    return Forms(outputs, _pullback(_pullbacks.images_by_phases, geometry))
 
 
-def _kernel_form(pullback: Callable[..., Array], own: Form, **settings: Any) -> Form:
-    """The map whose transpose to the kernel is this pullback of the images and a cotangent."""
+def _pullback(form: Callable[..., Array], geometry: Geometry) -> Form:
+    return functools.partial(
+        form, size=geometry.size, strides=geometry.strides, padding=geometry.padding
+    )
 
-    def form(images: Array, kernel: Array) -> Array:
-        images, kernel = varying_alike(images, kernel)
-        to_kernel = functools.partial(pullback, images, **settings)
-        outputs = jax.eval_shape(own, images, kernel)
-        return jax.linear_transpose(to_kernel, outputs)(kernel)[0]
 
-    return form
+def _strided(geometry: Geometry, sizes: list[int]) -> Forms:
+    settings = {"strides": geometry.strides, "padding": geometry.padding}
+    ordinary = _ordinary(geometry)
+    if geometry.channels <= _MAX_STEM_CHANNELS:
+        by_blocks = functools.partial(
+            _pullbacks.kernel_by_blocks, window=geometry.window[0], **settings
+        )
+        wide = sizes[1] >= _MIN_STEM_WIDTH
+        return Forms(
+            functools.partial(_blocks.space_to_depth, **settings) if wide else ordinary.outputs,
+            _pullback(_pullbacks.images_by_blocks, geometry),
+            by_blocks,
+        )
+    if min(sizes) < _MIN_STRIDED_OUTPUT:
+        return ordinary._replace(images=_pullback(_pullbacks.images_by_products, geometry))
+    return ordinary
+
+
+def _unstrided(geometry: Geometry, batch: int, features: int) -> Forms:
+    window, padding = geometry.window[0], geometry.padding
+    opposite = window - 1 - padding
+    if opposite < 0:
+        return _ordinary(geometry)
+    outputs = functools.partial(_blocks.direct, padding=(padding, padding))
+    backward = functools.partial(_blocks.direct, padding=(opposite, opposite))
+    if not geometry.exact_ties and _winograd_pays(geometry, batch, features):
+        outputs = backward = _winograd.conv3x3
+    by_rows = functools.partial(_pullbacks.kernel_by_rows, window=window, padding=padding)
+    return Forms(
+        outputs,
+        lambda cotangent, kernel: backward(cotangent, _pullbacks.flipped(kernel)),
+        by_rows if window <= _MAX_ROWS_WINDOW else None,
+    )
+
+
+def _winograd_pays(geometry: Geometry, batch: int, features: int) -> bool:
+    height, width = geometry.size
+    return (
+        (geometry.window[0], geometry.padding) == (3, 1)
+        and min(geometry.channels, features) >= _MIN_WINOGRAD_CHANNELS
+        and isinstance(batch, int)  # not symbolic
+        and batch * _winograd.tiles(height) * width >= _MIN_WINOGRAD_PIXELS
+    )

@@ -1,61 +1,20 @@
 """Convolution and pooling for the zoo: channels last, torch's explicit padding.
 
 On TPU and GPU these are XLA's own operations. On CPU, where several of those are slow, above all
-in the pullback, the static shapes choose an equivalent that is fast in both directions.
+in the pullback, the static shapes choose an equivalent that is fast in both directions
+(`_choice`), and exact zeros and ties stay exact.
 """
 
 import functools
 
 import jax
-import jax.numpy as jnp
 from jax import Array
-from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Float
 
-from signsal_jax._vma import explicitly_sharded
-from signsal_jax.nn import _blocks, _choice, _pool
-
-
-def _on_cpu(
-    form: _choice.Form | None, images: Array, kernel: Array, settings: dict[str, int]
-) -> Array:
-    own = functools.partial(_blocks.plain, **settings)
-    # The rewrites regroup axes, which JAX asks to be told about where one of them is split.
-    if form is None or explicitly_sharded(images) or explicitly_sharded(kernel):
-        return own(images, kernel)
-    return jax.lax.platform_dependent(images, kernel, cpu=form, default=own)
-
-
-# A bilinear map: the tangents are the map itself, in the form whose transpose is fast.
-@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3, 4))
-def _bilinear(images: Array, kernel: Array, strides: int, padding: int, groups: int) -> Array:
-    settings = {"strides": strides, "padding": padding, "groups": groups}
-    return _on_cpu(_choice.forms(images, kernel, **settings).forward, images, kernel, settings)
-
-
-def _bilinear_jvp(
-    strides: int, padding: int, groups: int, primals: tuple, tangents: tuple
-) -> tuple[Array, Array]:
-    settings = {"strides": strides, "padding": padding, "groups": groups}
-    (images, kernel), (images_dot, kernel_dot) = primals, tangents
-    forms = _choice.forms(images, kernel, **settings)
-    output = _bilinear(images, kernel, strides, padding, groups)
-    terms = []
-    if not isinstance(images_dot, SymbolicZero):
-        terms.append(_on_cpu(forms.images, images_dot, kernel, settings))
-    if not isinstance(kernel_dot, SymbolicZero):
-        terms.append(_on_cpu(forms.kernel, images, kernel_dot, settings))
-    return output, sum(terms[1:], terms[0]) if terms else jnp.zeros_like(output)
-
-
-_bilinear.defjvp(_bilinear_jvp, symbolic_zeros=True)
-
-
-# Jitted for calls outside jit. Inlined into the caller's: as a function of its own it would cost
-# the pullback several times its time.
-@functools.partial(jax.jit, static_argnames=("strides", "padding", "groups"), inline=True)
-def _conv2d(images: Array, kernel: Array, strides: int, padding: int, groups: int) -> Array:
-    return _bilinear(images, kernel, strides, padding, groups)
+from signsal_jax._precision import current_matmul_precision
+from signsal_jax._vma import explicitly_sharded, varying_alike
+from signsal_jax.nn import _own, _pool
+from signsal_jax.nn._bilinear import outputs_p
 
 
 @functools.partial(jax.jit, static_argnames=("window", "strides", "sides"), inline=True)
@@ -88,6 +47,7 @@ def conv2d(
     strides: int = 1,
     padding: int = 0,
     groups: int = 1,
+    exact_ties: bool = True,
 ) -> Float[Array, "b h2 w2 o"]:
     """A 2-D convolution (cross-correlation, as in deep learning).
 
@@ -97,9 +57,13 @@ def conv2d(
       strides: the step along height and width.
       padding: zeros added on every side.
       groups: channel groups; `groups=c` is a depthwise convolution.
+      exact_ties: equal windows give equal bits wherever they are in an image, as a max-pool, an
+        argmax or any other comparison of positions needs. Where none follows before positions are
+        averaged, False allows a faster form on CPU (Winograd's, for 3x3 windows).
 
     Returns:
-      `[b, (h + 2·padding - kh) // strides + 1, ..., o]`.
+      `[b, (h + 2·padding - kh) // strides + 1, ..., o]`. On CPU, also in every derivative: a
+      window of zeros gives exactly zero, and at one position equal windows give equal bits.
 
     Raises:
       ValueError: the window fits nowhere; from JAX, when the kernel's channels do not match.
@@ -110,7 +74,20 @@ def conv2d(
     [6.0, 9.0, 6.0]
     """
     _check_fits(images, kernel.shape[:2], padding)
-    return _conv2d(images, kernel, strides, padding, groups)
+    geometry = _own.Geometry(
+        size=images.shape[1:3],
+        window=kernel.shape[:2],
+        channels=images.shape[3],
+        strides=strides,
+        padding=padding,
+        groups=groups,
+        exact_ties=exact_ties,
+        precision=current_matmul_precision(),
+    )
+    # The rewrites regroup axes, which JAX asks to be told about where one of them is split.
+    if explicitly_sharded(images) or explicitly_sharded(kernel):
+        return _own.outputs(images, kernel, geometry=geometry)
+    return outputs_p.bind(*varying_alike(images, kernel), geometry=geometry)
 
 
 def max_pool(

@@ -1,5 +1,7 @@
 """3x3 convolutions with half the multiplications: Winograd's F(4, 3) along the height."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -47,11 +49,29 @@ def _combine(row: np.ndarray, parts: list[Array]) -> Array:
     return sum(terms[1:], terms[0])
 
 
+def _seen(images: Array) -> Array:
+    """Whether the 3x3 window around each pixel has anything in it: `[b, h, w, 1]`."""
+    seen = (images != 0).any(-1, keepdims=True)
+    for axis in (1, 2):
+        sides = [(0, 0)] * 4
+        sides[axis] = (1, 1)
+        padded, size = jnp.pad(seen, sides), seen.shape[axis]
+        seen = functools.reduce(
+            jnp.logical_or,
+            [jax.lax.slice_in_dim(padded, at, at + size, axis=axis) for at in range(_TAPS)],
+        )
+    return seen
+
+
 def conv3x3(images: Array, kernel: Array) -> Array:
     """A 3x3 convolution with stride 1 and padding 1.
 
     Four rows of outputs cost six convolutions with a window of one row instead of twelve. Only
     whole rows are added and moved, which is fast in any layout of pixels and channels.
+
+    A tile's rows are different sums of the same products. So equal windows in different rows give
+    outputs that differ by rounding, and a window of zeros would see its neighbors' rounding: those
+    outputs are set to zero.
 
     Reference: Lavin and Gray, Fast Algorithms for Convolutional Neural Networks (2016).
     """
@@ -74,4 +94,4 @@ def conv3x3(images: Array, kernel: Array) -> Array:
     ]
     outputs = jnp.stack([_combine(weights, products) for weights in _OUTPUT], axis=2)
     outputs = outputs.reshape(batch, count * _TILE, width, kernel.shape[3])
-    return outputs[:, :height]
+    return jnp.where(_seen(images), outputs[:, :height], 0)

@@ -1,0 +1,64 @@
+"""Evaluating a program with other operations in the place of some of its own."""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.extend.core as jex
+from jax.extend.core import primitives
+
+from signsal_jax._jaxpr import bind
+
+Operation = Callable[..., Any]
+Rule = Callable[[jex.JaxprEqn], Operation | None]
+"""What to call in the place of an equation's operation; None leaves it as it is."""
+Rules = Mapping[jex.Primitive, Rule]
+
+
+def evaluate(rules: Rules, program: jex.Jaxpr, consts: Sequence[Any], *args: Any) -> list[Any]:
+    """Evaluates a program, asking the rules about every operation that they have an entry for.
+
+    Also inside jitted and checkpointed functions. What is inside `jax.lax.scan`, `cond`,
+    `while_loop` or functions with derivatives of their own stays as it is.
+    """
+    values: dict[jex.Var, Any] = dict(zip(program.constvars, consts, strict=True))
+    values |= zip(program.invars, args, strict=True)
+    for equation in program.eqns:
+        operands = [
+            atom.val if isinstance(atom, jex.Literal) else values[atom] for atom in equation.invars
+        ]
+        # The settings that were around the operation when it was traced.
+        with equation.ctx.manager:
+            results = _operation(rules, equation)(*operands)
+        if not equation.primitive.multiple_results:
+            results = [results]
+        values |= zip(equation.outvars, results, strict=True)
+    return [atom.val if isinstance(atom, jex.Literal) else values[atom] for atom in program.outvars]
+
+
+def own(equation: jex.JaxprEqn) -> Operation:
+    """The equation's own operation."""
+    return functools.partial(bind, equation)
+
+
+def inner_program(equation: jex.JaxprEqn) -> jex.ClosedJaxpr | None:
+    """What a jitted or checkpointed function does; None for every other operation."""
+    if equation.primitive is primitives.jit_p:
+        return equation.params["jaxpr"]
+    if equation.primitive.name in ("remat2", "checkpoint"):  # the second in older JAX
+        return jex.ClosedJaxpr(equation.params["jaxpr"], ())
+    return None
+
+
+def _operation(rules: Rules, equation: jex.JaxprEqn) -> Operation:
+    if equation.primitive in rules:
+        return rules[equation.primitive](equation) or own(equation)
+    inner = inner_program(equation)
+    if inner is None:
+        return own(equation)
+    rewritten = functools.partial(evaluate, rules, inner.jaxpr, inner.consts)
+    if equation.primitive is primitives.jit_p:
+        return rewritten
+    settings = {name: equation.params[name] for name in ("prevent_cse", "policy")}
+    return jax.checkpoint(rewritten, **settings)

@@ -46,8 +46,9 @@ def test_the_end_of_a_curve_is_told():
 
 
 def test_a_pretrained_column_from_weights_on_disk(tmp_path, monkeypatch, no_compilation_cache):
-    """Random weights and small images; everything else as in a real run."""
+    """Random weights, few layers, small images; everything else as in a real run."""
     monkeypatch.setattr(data, "load", tiny_training.load_two_tones)
+    tiny_training.make_resnet18_shallow(monkeypatch)
     monkeypatch.setattr(reproduce_paper, "RESULTS", tmp_path / "results")
     (tmp_path / "results").mkdir()
     weights = tmp_path / "resnet18.safetensors"

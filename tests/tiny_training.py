@@ -10,7 +10,11 @@ import safetensors.numpy
 from flax import nnx
 
 from signsal_jax import data, models, weights
+from signsal_jax.models import registry
 from signsal_jax.models.registry import create_backbone
+from signsal_jax.models.resnet import ResNet
+from signsal_jax.weights import tables as weight_tables
+from signsal_jax.weights.tables import resnet as resnet_tables
 from train import __main__ as command
 
 SHAPE = (4, 4, 1)
@@ -48,6 +52,20 @@ def load_two_tones(name, split, **_):
     noise = np.random.default_rng(len(split)).integers(0, 60, (24, 32, 32, 3))
     images = (noise + 120 * labels[:, None, None, None]).astype(np.uint8)
     return data.Dataset(name, split, ("dark", "bright"), (32, 32, 3), data.Arrays(images, labels))
+
+
+def _shallow(num_classes, in_features, rngs):
+    return ResNet(num_classes, in_features=in_features, depths=(1,), rngs=rngs)
+
+
+def make_resnet18_shallow(patch):
+    """Gives "resnet18" one block instead of eight: compiling the others takes most of a test."""
+    architecture = registry._ARCHITECTURES["resnet18"]
+    patch.setitem(registry._ARCHITECTURES, "resnet18", architecture._replace(build=_shallow))
+    patch.setitem(resnet_tables._SHAPES, "resnet18", ((1,), 2))
+    # What is cached belongs to the whole network, before and after.
+    patch.setattr(weight_tables, "layouts", weight_tables.layouts.__wrapped__)
+    patch.setattr(weights, "layouts", weight_tables.layouts)
 
 
 def write_resnet18(path):

@@ -243,10 +243,10 @@ def _judge_damage(root: Path, name: Path) -> list[str]:
         found = attempt("summary", store.summary)
         if found not in (None, summary(0)):
             wrong.append(f"a wrong summary: {found}")
-        for array, values in truth(0).items():
+        for array, stored in store.arrays().items():  # a changed manifest may name others
             for row in range(_IMAGES):
-                read = attempt(array, lambda a=array, r=row: store.arrays()[a][r])
-                if read is not None and not np.array_equal(read, values[row]):
+                read = attempt(array, lambda a=stored, r=row: a[r])
+                if read is not None and not np.array_equal(read, truth(0)[array][row]):
                     wrong.append(f"{array}[{row}] read wrongly: {read}")
     if _state(root) != state:
         wrong.append("a reader changed the folder")

@@ -279,7 +279,7 @@ def test_sigterm_finishes_the_chunk_and_exits_with_75(tmp_path):
 
 
 @pytest.mark.usefixtures("worker_environment")
-@pytest.mark.parametrize("processes", [connected(2), shares(4)], ids=["connected", "apart"])
+@pytest.mark.parametrize("processes", [connected(2), shares(3)], ids=["connected", "apart"])
 def test_several_processes_give_the_bits_of_one(undisturbed, tmp_path, processes):
     processes = [worker(tmp_path / "several", *share) for share in processes]
     logs = [process.communicate(timeout=200)[0] for process in processes]

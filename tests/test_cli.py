@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import sys
 
 import jax
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 import signsal_jax
-from signsal_jax import _files, _provenance, checkpoint, cli, data, evaluation
+from signsal_jax import _files, _provenance, checkpoint, cli, data, evaluation, gradients, report
 from signsal_jax.cli import evaluate as evaluate_command
 from signsal_jax.cli._network import NetworkOptions, provenance
 from signsal_jax.data.photos import read_image
@@ -84,6 +85,36 @@ def test_help(capsys, arguments, options):
     shown = capsys.readouterr().out
     for option in options:
         assert option in shown
+
+
+# How it ends.
+
+
+def test_version(capsys):
+    assert signsal("--version") == 0
+    assert capsys.readouterr().out == f"signsal {signsal_jax.__version__}\n"
+
+
+def test_debug_shows_the_traceback_of_a_mistake(tmp_path, capsys):
+    arguments = ["explain", tmp_path / "a.png", "--model", "cnn-cifar10", "--target", 99]
+    assert signsal(*arguments) == 1
+    assert "Traceback" not in capsys.readouterr().err
+    assert signsal("--debug", *arguments) == signsal(*arguments, "--debug") == 1
+    error = capsys.readouterr().err
+    assert error.count("Traceback") == 2
+    assert error.endswith("signsal: --target: expected a class index in [0, 9], got 99\n")
+
+
+@pytest.mark.parametrize("bug", [lambda: [][0], lambda: int("x"), lambda: np.zeros(2) @ np.ones(3)])
+def test_a_bug_is_not_dressed_up_as_a_mistake(toy, tmp_path, capsys, monkeypatch, bug):
+    def buggy(*_, **__):
+        return bug()
+
+    monkeypatch.setattr(report, "maps_figure", buggy)
+    assert signsal("explain", picture(tmp_path / "a.png"), "--out", tmp_path / "out") == 70
+    error = capsys.readouterr().err
+    assert error.startswith("Traceback")
+    assert error.endswith("signsal: the error above is a bug: please report it\n")
 
 
 # explain
@@ -234,22 +265,190 @@ def test_a_typo_costs_no_earlier_results(run, toy, tmp_path, capsys):
     assert runs.contents(out) == before
 
 
-def test_an_interrupted_explanation_leaves_no_results(run, toy, tmp_path, monkeypatch):
-    paths = [picture(tmp_path / f"{name}.png") for name in "ab"]
-    arguments = ["explain", *paths, "--run", run, "--out", tmp_path / "out"]
-    assert signsal(*arguments) == 0
-    figures = []
+def results_of(out):
+    return json.loads((out / "results.json").read_text())
 
-    def interrupted(*_, **__):
-        if figures:
-            raise KeyboardInterrupt
-        figures.append(1)
-        return tmp_path / "a.png"
 
-    monkeypatch.setattr("signsal_jax.report.maps_figure", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        signsal(*arguments)
-    assert not (tmp_path / "out" / "results.json").exists()
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, OSError(28, "No space left")])
+def test_an_interrupted_explanation_keeps_what_was_complete_and_goes_on(
+    toy, tmp_path, capsys, monkeypatch, interruption
+):
+    paths = [picture(tmp_path / f"{name}.png", seed) for seed, name in enumerate("abc")]
+    out = tmp_path / "out"
+    drawn, maps_figure = [], report.maps_figure
+
+    def interrupted(examples, path, **options):
+        if len(drawn) == 2:
+            raise interruption
+        drawn.append(path.name)
+        return maps_figure(examples, path, **options)
+
+    monkeypatch.setattr(report, "maps_figure", interrupted)
+    status = 130 if interruption is KeyboardInterrupt else 1
+    assert signsal("explain", *paths, "--out", out) == status
+    error = capsys.readouterr().err
+    assert error.startswith("signsal: ")
+    assert error.count("\n") == 1
+    assert [entry["image"] for entry in results_of(out)["images"]] == [*map(str, paths[:2])]
+    assert results_of(out)["complete"] is False
+
+    drawn.clear()
+    assert signsal("explain", *paths, "--out", out) == 0
+    assert drawn == ["c.png"]
+    assert [entry["image"] for entry in results_of(out)["images"]] == [*map(str, paths)]
+    assert results_of(out)["complete"] is True
+    assert "2 of 3 are explained already" in capsys.readouterr().out
+
+
+def test_what_changed_is_explained_again(toy, tmp_path, monkeypatch):
+    first, second = picture(tmp_path / "a.png", 1), picture(tmp_path / "b.png", 2)
+    drawn, maps_figure, out = [], report.maps_figure, tmp_path / "out"
+
+    def recorded(examples, path, **options):
+        drawn.append(path.name)
+        return maps_figure(examples, path, **options)
+
+    monkeypatch.setattr(report, "maps_figure", recorded)
+
+    def drawn_by(*arguments):
+        drawn.clear()
+        assert signsal("explain", *arguments, "--out", out) == 0
+        return sorted(drawn)
+
+    assert drawn_by(first, second) == ["a.png", "b.png"]
+    assert drawn_by(first, second) == []
+    picture(first, 3)
+    assert drawn_by(first, second) == ["a.png"]
+    (out / "b.npz").unlink()
+    assert drawn_by(first, second) == ["b.png"]
+    # One picture of a folder keeps the other's results.
+    assert drawn_by(first) == []
+    assert len(results_of(out)["images"]) == 2
+    assert drawn_by(first, second, "--target", 1) == ["a.png", "b.png"]
+    # Another picture of the same name gets files of its own.
+    other = picture(tmp_path / "other" / "a.png", 4)
+    assert drawn_by(other, "--target", 1) == ["a-0.png"]
+    assert len(results_of(out)["images"]) == 3
+
+
+@pytest.mark.parametrize("name", ["cat.png", "cat.npz", "results.json"])
+@pytest.mark.parametrize("content", ["mine", '{"images": [{"id": 1}]}', '{"images": 3}', "[]"])
+def test_files_of_others_are_never_replaced(run, toy, tmp_path, capsys, name, content):
+    path, out = picture(tmp_path / "in" / "cat.jpg"), tmp_path / "out"
+    out.mkdir()
+    (out / name).write_text(content)
+    arguments = ["explain", path, "--out", out]
+    assert_refused(capsys, tmp_path, "expected another folder", name, arguments=arguments)
+
+
+def test_files_named_by_results_of_others_are_not_replaced(toy, tmp_path, capsys):
+    """A results.json that names one picture allows no other to be replaced."""
+    out = tmp_path / "out"
+    assert signsal("explain", picture(tmp_path / "cat.jpg"), "--out", out) == 0
+    (out / "dog.png").write_text("mine")
+    arguments = ["explain", picture(tmp_path / "dog.jpg"), "--out", out]
+    capsys.readouterr()
+    assert_refused(capsys, tmp_path, "dog.png was not written by signsal", arguments=arguments)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".png"])
+def test_inputs_are_never_overwritten_whatever_their_suffix(toy, tmp_path, capsys, suffix):
+    out = tmp_path / "out"
+    first = picture(tmp_path / "a.png")
+    assert signsal("explain", first, "--out", out) == 0
+    # The command's own file, which it may replace, is now what it reads.
+    own = out / f"a{suffix}"
+    own.write_bytes(first.read_bytes())
+    capsys.readouterr()
+    arguments = ["explain", own, "--target", 1, "--out", out]
+    assert_refused(capsys, tmp_path, f"a{suffix} is a picture given", arguments=arguments)
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe.png", b"a\nb.png", b"a" * 255, b"b" * 251 + b".png"])
+def test_names_of_every_kind(toy, tmp_path, capsys, name):
+    path, out = tmp_path / os.fsdecode(name), tmp_path / "out"
+    picture(tmp_path / "a.png").rename(path)
+    assert signsal("explain", path, "--out", out) == 0
+    (entry,) = results_of(out)["images"]
+    assert entry["image"] == str(path)
+    assert {entry["figure"], entry["maps"], "results.json"} == {file.name for file in out.iterdir()}
+    assert capsys.readouterr().out.count("\n") == 2
+
+
+def test_methods_without_rivals_need_one_pullback(toy, tmp_path, monkeypatch):
+    apply_fn, counts = toys.counted(toy.apply_fn)
+    model = toy._replace(apply_fn=apply_fn)
+    monkeypatch.setattr(NetworkOptions, "load", lambda self, default=None: model)
+    monkeypatch.setattr("signsal_jax.cli.explain.HostedExtrema", None)
+    path, out = picture(tmp_path / "a.png"), tmp_path / "out"
+    methods = ["vanilla", "negative"]
+    assert signsal("explain", path, "--methods", *methods, "--out", out) == 0
+    assert counts[0] == 1
+    gray = read_image(path, SHAPE)[None]
+    expected = signsal_jax.saliency_maps(toy.apply_fn, toy.variables, gray)
+    with np.load(out / "a.npz") as maps:
+        assert list(maps) == methods
+        for method in methods:
+            np.testing.assert_allclose(maps[method], expected.maps[method][0], atol=1e-5)
+    assert results_of(out)["configuration"]["methods"] == methods
+
+
+def test_the_gradient_method_is_the_librarys_and_recorded(toy, tmp_path):
+    path, out = picture(tmp_path / "a.png"), tmp_path / "out"
+    options = ["--estimator", "smooth_grad", "--samples", 3, "--seed", 5]
+    assert signsal("explain", path, *options, "--out", out) == 0
+    smooth = signsal_jax.smooth_grad(jax.random.key(5), samples=3)
+    expected = jax.jit(
+        lambda variables, images: signsal_jax.saliency_maps(
+            toy.apply_fn, variables, images, estimator=smooth
+        )
+    )(toy.variables, read_image(path, SHAPE)[None])
+    with np.load(out / "a.npz") as maps:
+        for method in METHODS:
+            np.testing.assert_allclose(maps[method], expected.maps[method][0], atol=1e-5)
+    assert results_of(out)["estimator"] == json.loads(json.dumps(gradients.describe(smooth)))
+
+
+def test_an_option_of_another_gradient_method(toy, tmp_path, capsys):
+    arguments = ["explain", picture(tmp_path / "a.png"), "--steps", 3]
+    message = "--steps: expected with --estimator integrated_gradients, got plain"
+    assert_refused(capsys, tmp_path, message, arguments=arguments)
+
+
+def test_without_figures(toy, tmp_path, capsys):
+    out = tmp_path / "out"
+    (out).mkdir()
+    (out / "a.png").write_text("mine")
+    assert signsal("explain", picture(tmp_path / "a.png"), "--no-figures", "--out", out) == 0
+    assert {file.name for file in out.iterdir()} == {"a.png", "a.npz", "results.json"}
+    assert (out / "a.png").read_text() == "mine"
+    assert results_of(out)["images"][0]["figure"] is None
+
+
+def test_many_pictures_are_computed_in_batches_and_drawn_by_others(toy, tmp_path):
+    paths = [picture(tmp_path / "in" / f"{seed:02}.png", seed) for seed in range(18)]
+    out = tmp_path / "out"
+    assert signsal("explain", *paths, "--out", out) == 0
+    results = results_of(out)["images"]
+    assert [entry["image"] for entry in results] == [*map(str, paths)]
+    for path, entry in zip(paths, results, strict=True):
+        logits = toy.apply_fn(toy.variables, read_image(path, SHAPE)[None])[0]
+        np.testing.assert_allclose(entry["logits"], logits, rtol=1e-5)
+        with Image.open(out / entry["figure"]) as figure:
+            figure.load()
+
+
+def test_class_names_from_a_file(run, tmp_path, capsys):
+    names = tmp_path / "names.txt"
+    names.write_text("eins\nzwei\ndrei $x$\n", encoding="utf-8")
+    path, out = picture(tmp_path / "a.png"), tmp_path / "out"
+    arguments = ["explain", path, "--run", run, "--class-names", names, "--out", out]
+    assert signsal(*arguments, "--target", 2) == 0
+    assert results_of(out)["images"][0]["target_class"] == "drei $x$"
+    capsys.readouterr()
+    for text, message in (("eins\nzwei\n", "expected 3 lines"), ("a\n\nc\n", "none on line 2")):
+        names.write_text(text)
+        assert_refused(capsys, tmp_path, "--class-names", message, arguments=arguments)
 
 
 def test_photos_are_cropped_as_the_network_expects(toy, tmp_path, monkeypatch):

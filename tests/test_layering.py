@@ -28,8 +28,10 @@ FLOORS = (
 # Input and output: may import any floor, and no floor imports them.
 HOST = (
     "_cache",
+    "_endings",
     "_digests",
     "_files",
+    "_progress",
     "_provenance",
     "_run_config",
     "checkpoint",

@@ -1,7 +1,14 @@
-"""The `signsal` command: explain pictures, evaluate networks, plan, study, prepare data sets."""
+"""The `signsal` command: explain pictures, evaluate networks, plan, study, prepare data sets.
 
+`signsal --version` prints the version. With --debug, every command shows the traceback of an error.
+"""
+
+import contextlib
+import io
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 from signsal_jax._extras import extra
 
@@ -9,6 +16,7 @@ extra("tyro", "cli")
 
 import tyro
 
+from signsal_jax import __version__, _endings
 from signsal_jax._cache import enable_compilation_cache
 from signsal_jax.cli._tpu import quiet_without_tpu
 from signsal_jax.cli.evaluate import Evaluate
@@ -28,21 +36,39 @@ COMMANDS = {
 UNFINISHED = 75  # EX_TEMPFAIL of sysexits.h: try again
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The entry point: a user's mistake ends in a message on stderr and exit status 1.
-
-    An unfinished study ends in a message and exit status 75.
-    """
-    command = tyro.extras.subcommand_cli_from_dict(
+def parse(arguments: Sequence[str]) -> Any:
+    """The command that the arguments name, with their options."""
+    return tyro.extras.subcommand_cli_from_dict(
         COMMANDS, prog="signsal", description=__doc__, args=arguments
     )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The entry point.
+
+    Exit statuses: those of `signsal_jax._endings.run`, 2 for a wrong option, 75 for an unfinished
+    study.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given == ["--version"]:
+        print(f"signsal {__version__}")
+        return 0
+    debug = "--debug" in given
+    # tyro would take it in front of a command only.
+    given = [argument for argument in given if argument != "--debug"]
+    with contextlib.suppress(AttributeError, io.UnsupportedOperation):
+        # A file name that the terminal has no characters for is no reason to stop.
+        sys.stdout.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
+    # Warnings of damage that Pillow can read past; what it cannot read is an error.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     quiet_without_tpu()
     enable_compilation_cache()
-    try:
-        return command.run_command()
-    except UnfinishedError as error:
-        print(f"signsal: {error}", file=sys.stderr)
-        return UNFINISHED
-    except (ValueError, OSError, ImportError) as error:
-        print(f"signsal: {error}", file=sys.stderr)
-        return 1
+
+    def command() -> int:
+        try:
+            return parse(given).run_command()
+        except UnfinishedError as error:
+            print(f"signsal: {error}", file=sys.stderr)
+            return UNFINISHED
+
+    return _endings.run("signsal", command, debug=debug)

@@ -27,12 +27,33 @@ class NetworkOptions:
     preprocess: bool = True
     """Apply the normalization that the weights were trained with; otherwise feed raw pixels."""
 
+    class_names: Path | None = None
+    """A text file of names in place of the network's own, one line per class."""
+
     def load(self, default: str | None = None) -> Model:
         """The network.
 
         Raises:
-          ValueError: neither or both of a run and a name, or either is unusable.
+          ValueError: neither or both of a run and a name, or either is unusable; class names
+            that do not fit.
         """
+        model = self._load(default)
+        if self.class_names is None:
+            return model
+        names = _read_names(self.class_names)
+        if len(names) != len(model.class_names):
+            raise ValueError(
+                f"--class-names {self.class_names}: expected {len(model.class_names)} lines, as "
+                f"many as the network has classes, got {len(names)}"
+            )
+        return model._replace(class_names=names)
+
+    def files(self) -> list[Path]:
+        """The files that are read."""
+        named = [self.class_names, *([self.weights] if self.weights else [])]
+        return [Path(path) for path in named if path is not None]
+
+    def _load(self, default: str | None) -> Model:
         name = self.model or (None if self.run else default)
         if (self.run is None) == (name is None):
             got = "neither" if self.run is None else "both"
@@ -48,6 +69,19 @@ class NetworkOptions:
         if self.weights is not None and self.model is None:
             raise ValueError("--weights: expected with --model NAME, got no --model")
         return load(name, weights=self.weights, preprocess=self.preprocess)
+
+
+def _read_names(path: Path) -> tuple[str, ...]:
+    try:
+        names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    except UnicodeDecodeError as error:
+        raise ValueError(f"--class-names {path}: expected UTF-8 text: {error}") from error
+    if "" in names:
+        raise ValueError(
+            f"--class-names {path}: expected a name on every line, got none on line "
+            f"{names.index('') + 1}"
+        )
+    return names
 
 
 def _plain(value: Any) -> Any:

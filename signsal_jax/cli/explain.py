@@ -1,45 +1,63 @@
-"""`signsal explain`: the five maps of pictures."""
+"""`signsal explain`: the maps of pictures."""
 
 import dataclasses
 import itertools
 import sys
 from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import jax
 import numpy as np
 import tyro
-from tqdm import tqdm
 
 from signsal_jax import _files, report
-from signsal_jax._types import ApplyFn
+from signsal_jax._progress import progress, write
+from signsal_jax._types import Images
 from signsal_jax.attribution import saliency_maps
+from signsal_jax.cli._drawing import Drawing
+from signsal_jax.cli._estimator import EstimatorOptions
+from signsal_jax.cli._explanations import Explanations
 from signsal_jax.cli._network import NetworkOptions, provenance
-from signsal_jax.cli._progress import ticking
-from signsal_jax.data.photos import read_image
-from signsal_jax.evaluation import Example
-from signsal_jax.maps import METHODS, Saliency
+from signsal_jax.data.photos import PictureError, printable, read_image
+from signsal_jax.gradients import HostedExtrema, describe
+from signsal_jax.maps import COMPARATIVE_METHODS, METHODS, Saliency, maps_from_extrema
 from signsal_jax.models import Model
 from signsal_jax.models.pretrained import PACKAGED
 from signsal_jax.weights import sha256
 
 _TOP = 5
-# More classes than this are streamed: bounded memory, and a bar that moves.
+# Classes pulled back between two signs of progress.
 _CLASS_CHUNK = 20
+# Pictures computed together: several small ones, and one where a picture takes long.
+_MOST_TOGETHER, _VALUES_TOGETHER = 8, 2**25
+
+Compute = Callable[[Images], Saliency]
 
 
 @dataclasses.dataclass(frozen=True)
 class Explain:
-    """Five signed saliency maps of pictures: a figure and the arrays of each, and results.json."""
+    """Signed saliency maps of pictures: a figure and the arrays of each, and results.json.
+
+    The same command again goes on where it was: pictures already explained in the folder, with
+    the same settings and unchanged, are not explained again.
+    """
 
     images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[IMAGE ...]")]
-    """The pictures, in any format that Pillow reads."""
+    """The pictures: JPEG, PNG, GIF, BMP, TIFF, WebP or PPM."""
     network: tyro.conf.OmitArgPrefixes[NetworkOptions]
+    methods: tuple[Literal[METHODS], ...] = METHODS  # pyright: ignore[reportInvalidTypeForm]
+    """The maps; without active and inactive, one backward pass does instead of one per class."""
+    estimator: tyro.conf.OmitArgPrefixes[EstimatorOptions] = dataclasses.field(
+        default_factory=EstimatorOptions
+    )
     target: int | None = None
     """The class index to explain (default: the predicted class)."""
     precision: Literal["highest", "high", "default"] = "highest"
     """Of float32 products on devices that would round them; "default" is fastest there."""
+    figures: bool = True
+    """Draw a figure of each picture; without, only arrays and results.json are written."""
     out: Path = Path("explanations")
     """The folder to write to."""
 
@@ -54,101 +72,150 @@ class Explain:
                 f"--target: expected a class index in [0, {classes - 1}], got {self.target}"
             )
         _files.check_writable(self.out)
-        stems = self._output_stems()
-        bar = tqdm(total=classes * len(self.images), desc="explaining", unit="class", delay=2)
-        step = jax.jit(self._step(ticking(model.apply_fn, bar.update), classes))
-        results, failures = [], []
-        for path, stem in zip(self.images, stems, strict=True):
-            try:
-                results.append(self._explain(model, step, path, stem))
-            except (OSError, ValueError) as error:
-                failures.append(error)
-                continue
-            found = results[-1]["top"][0]
-            tqdm.write(f"{path}: {found['class']} ({found['probability']:.3f})")
-        # Ticks on their way would draw the bar again, in front of the lines below.
-        jax.effects_barrier()
-        if results:
-            bar.clear()  # tqdm.write draws it even before its delay is over
-        bar.close()
-        if results:
-            head = provenance(self, model)
-            _files.write_json(
-                self.out / "results.json", {**head, "photos": model.photos, "images": results}
-            )
-            print(f"Figures, maps and results.json: {self.out}/")
+        pictures = list(dict.fromkeys(self.images))
+        folder = Explanations(self.out, self._head(model))
+        suffixes = [".npz", ".png"] if self.figures else [".npz"]
+        stems = folder.plan(pictures, suffixes, self.network.files())
+        todo = [path for path in pictures if not _is_done(folder, path)]
+        if len(todo) < len(pictures):
+            print(f"{len(pictures) - len(todo)} of {len(pictures)} are explained already")
+        failures: list[Exception] = []
+        try:
+            self._explain(model, {path: stems[path] for path in todo}, folder, failures)
+        except BaseException:
+            folder.finish(pictures, complete=False)
+            raise
+        folder.finish(pictures, complete=True)
+        if len(failures) < len(pictures):
+            kinds = "Figures, maps" if self.figures else "Maps"
+            print(f"{kinds} and results.json: {printable(self.out)}/")
         for failure in failures:
             print(f"signsal: {failure}", file=sys.stderr)
         return 1 if failures else 0
 
-    def _step(self, apply_fn: ApplyFn, classes: int) -> Any:
-        return lambda variables, images: saliency_maps(
-            apply_fn,
-            variables,
-            images,
-            target="predicted" if self.target is None else self.target,
-            class_chunk=_CLASS_CHUNK if classes > _CLASS_CHUNK else None,
-            precision=self.precision,
-        )
+    def _head(self, model: Model) -> dict[str, Any]:
+        described = describe(self.estimator.make())
+        return {**provenance(self, model), "estimator": described, "photos": model.photos}
 
-    def _output_stems(self) -> list[str]:
-        """One a picture: its own, numbered where pictures from several folders share it.
+    def _explain(
+        self,
+        model: Model,
+        stems: dict[Path, str],
+        folder: Explanations,
+        failures: list[Exception],
+    ) -> None:
+        """Explains pictures, a batch at a time; those that cannot be are left in `failures`."""
+        values = int(np.prod(model.input_shape)) * len(model.class_names)
+        size = min(len(stems), max(1, min(_MOST_TOGETHER, _VALUES_TOGETHER // values)))
+        total = -(-len(stems) // max(1, size)) * size * self._passes(model)
 
-        Raises:
-          ValueError: a figure would overwrite one of the pictures.
-        """
-        counts = Counter(path.stem for path in self.images)
-        taken = {stem for stem, count in counts.items() if count == 1}
-        stems = []
-        for number, path in enumerate(self.images):
-            stem = path.stem
-            if counts[stem] > 1:
-                numbered = (f"{path.stem}-{n}" for n in itertools.count(number))
-                stem = next(name for name in numbered if name not in taken)
-                taken.add(stem)
-            stems.append(stem)
-        pictures = {path.resolve() for path in self.images}
-        for stem in stems:
-            if (figure := self.out / f"{stem}.png").resolve() in pictures:
-                raise ValueError(f"--out: expected another folder, {figure} is a picture given")
-        return stems
+        def written(entry: dict[str, Any]) -> None:
+            folder.add(entry)
+            found = entry["top"][0]
+            write(f"{printable(entry['image'])}: {found['class']} ({found['probability']:.3f})")
 
-    def _explain(self, model: Model, step: Any, path: Path, stem: str) -> dict[str, Any]:
-        image = read_image(path, model.input_shape, **(model.photos or {}))
-        saliency = jax.device_get(step(model.variables, image[None]))
-        if not saliency.valid[0]:
-            raise ValueError(f"image {path}: expected finite logits and gradients, got NaN")
-        # From the first new figure on, until the results are whole, nothing says that they are.
-        (self.out / "results.json").unlink(missing_ok=True)
-        maps = {method: saliency.maps[method][0] for method in METHODS}
-        title = model.class_names[saliency.target[0]]
-        example = Example(image, title, maps)
-        figure = report.maps_figure([example], self.out / f"{stem}.png", over_photo=True)
-        arrays = _files.write_atomically(
-            self.out / f"{stem}.npz", lambda file: np.savez_compressed(file, **maps)
-        )
-        return {
-            "image": str(path),
-            "sha256": sha256(path),
-            "figure": figure.name,
-            "maps": arrays.name,
-            **_description(model, saliency),
+        with (
+            progress("explaining", total, "backward pass") as bar,
+            Drawing(len(stems), written) as drawing,
+        ):
+            compute = self._compute(model, bar.update)
+            for paths, images in _batches(list(stems), size, model, failures):
+                # The last one is filled up, so that there is one compiled program.
+                filled = np.pad(images, [(0, size - len(images)), *[(0, 0)] * 3], mode="edge")
+                saliency = jax.device_get(compute(filled))
+                folder.claim()
+                for row, (path, image) in enumerate(zip(paths, images, strict=True)):
+                    one = jax.tree.map(lambda values, row=row: values[row], saliency)
+                    try:
+                        entry = _entry(model, path, one)
+                    except PictureError as error:
+                        failures.append(error)
+                        continue
+                    entry["figure"] = f"{stems[path]}.png" if self.figures else None
+                    entry["maps"] = f"{stems[path]}.npz"
+                    example = report.Example(image, entry["target_class"], dict(one.maps))
+                    drawing.add(entry, self.out, entry["figure"], entry["maps"], example)
+
+    def _passes(self, model: Model) -> int:
+        """Backward passes per picture."""
+        return len(model.class_names) if {*self.methods} & {*COMPARATIVE_METHODS} else 1
+
+    def _compute(self, model: Model, tick: Callable[[int], Any]) -> Compute:
+        """The maps of a batch; `tick` is called with the number of backward passes done."""
+        target = "predicted" if self.target is None else self.target
+        settings: dict[str, Any] = {
+            "target": target,
+            "precision": self.precision,
+            "estimator": self.estimator.make(),
         }
+        if self._passes(model) == 1:
+            step = jax.jit(
+                lambda variables, images: saliency_maps(
+                    model.apply_fn, variables, images, methods=self.methods, **settings
+                )
+            )
+
+            def target_alone(images: Images) -> Saliency:
+                saliency = step(model.variables, images)
+                tick(len(images))
+                return saliency
+
+            return target_alone
+        hosted = HostedExtrema(model.apply_fn, class_chunk=_CLASS_CHUNK, **settings)
+        maps = jax.jit(lambda extrema: maps_from_extrema(extrema, methods=self.methods))
+
+        def all_classes(images: Images) -> Saliency:
+            return maps(hosted(model.variables, images, lambda done: tick(done * len(images))))
+
+        return all_classes
 
 
-def _description(model: Model, saliency: Saliency) -> dict[str, Any]:
-    """One image's figures for results.json: top classes, which maps are empty, who competes."""
-    logits, target = np.asarray(saliency.logits[0], np.float64), int(saliency.target[0])
+def _is_done(folder: Explanations, path: Path) -> bool:
+    try:
+        return folder.has(path)
+    except OSError:  # said when it is to be read
+        return False
+
+
+def _batches(
+    pictures: Sequence[Path], size: int, model: Model, failures: list[Exception]
+) -> Iterator[tuple[list[Path], np.ndarray]]:
+    """Batches of those pictures that can be read."""
+
+    def readable() -> Iterator[tuple[Path, np.ndarray]]:
+        for path in pictures:
+            try:
+                yield path, read_image(path, model.input_shape, **(model.photos or {}))
+            except (PictureError, OSError) as error:
+                failures.append(error)
+
+    pairs = readable()
+    while batch := list(itertools.islice(pairs, size)):
+        paths, images = zip(*batch, strict=True)
+        yield list(paths), np.stack(images)
+
+
+def _entry(model: Model, path: Path, saliency: Saliency) -> dict[str, Any]:
+    """One picture's figures for results.json: top classes, which maps are empty, who competes."""
+    if not saliency.valid:
+        raise PictureError(
+            f"image {printable(path)}: expected finite logits and gradients, got NaN"
+        )
+    logits, target = np.asarray(saliency.logits, np.float64), int(saliency.target)
     exponentials = np.exp(logits - logits.max())
     probabilities = exponentials / exponentials.sum()
     competitors = {
         method: Counter(
             model.class_names[index]
-            for index in saliency.runner_up[method][0][saliency.margin[method][0] > 0]
+            for index in saliency.runner_up[method][saliency.margin[method] > 0]
         ).most_common(_TOP)
         for method in saliency.runner_up
     }
     return {
+        "image": str(path),
+        "sha256": sha256(path),
+        "figure": None,
+        "maps": None,
         "target": target,
         "target_class": model.class_names[target],
         "top": [
@@ -160,6 +227,6 @@ def _description(model: Model, saliency: Saliency) -> dict[str, Any]:
             for index in np.argsort(-logits)[:_TOP].tolist()
         ],
         "logits": logits.tolist(),
-        "empty_maps": [method for method in METHODS if saliency.empty[method][0]],
+        "empty_maps": [method for method, empty in saliency.empty.items() if empty],
         "runner_up_pixels": {method: dict(counts) for method, counts in competitors.items()},
     }

@@ -12,6 +12,7 @@ from signsal_jax.gradients._extrema import (
     resolve_target as resolve_target,
     target_gradient as target_gradient,
 )
+from signsal_jax.gradients._hosted import HostedExtrema as HostedExtrema
 from signsal_jax.gradients._jacobian import signed_jacobian as signed_jacobian
 from signsal_jax.gradients._linearize import (
     CPU_CLASSES as CPU_CLASSES,

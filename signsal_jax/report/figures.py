@@ -1,7 +1,6 @@
-"""The paper's figures: maps of example images, and deletion curves."""
+"""Deletion curves."""
 
 import textwrap
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from signsal_jax import _files
-from signsal_jax.evaluation import Example
-from signsal_jax.maps import METHODS
 
 # One colour a map, the same in both panels.
 _COLORS = {
@@ -21,11 +18,8 @@ _COLORS = {
     "inactive": "#30638e",
 }
 
-_PIXELS: Any = {"interpolation": "nearest"}
 # Class names and notes are text as it stands; matplotlib would take a $ for the start of a formula.
 _AS_WRITTEN: Any = {"parse_math": False}
-# ITU-R 601, as Pillow converts colours to gray.
-_LUMA = np.asarray([0.299, 0.587, 0.114])
 
 
 def _save(figure: Figure, path: Path) -> Path:
@@ -43,46 +37,6 @@ def _write_note(figure: Figure, note: str) -> None:
         bottom = min(box.y0 for box in boxes if box is not None) / figure.bbox.height
         style: Any = {"ha": "center", "va": "top", "fontsize": 7, "color": "#555555"}
         figure.text(0.5, bottom - 0.02, text, **style, **_AS_WRITTEN)
-
-
-def _draw(row: Any, example: Example, *, over_photo: bool) -> None:
-    """An image and its five maps, alone or over the photo in gray."""
-    image = example.image[..., 0] if example.image.shape[2] == 1 else example.image
-    gray = image if image.ndim == 2 else image @ _LUMA
-    row[0].imshow(gray if over_photo else image, cmap="gray", vmin=0, vmax=1, **_PIXELS)
-    label = "over the photo" if over_photo else example.title
-    row[0].set_ylabel(label, fontsize=8, **_AS_WRITTEN)
-    for axis, method in zip(row[1:], METHODS, strict=True):
-        saliency, alpha = example.maps[method], None
-        if over_photo:
-            axis.imshow(gray, cmap="gray", vmin=0, vmax=1, **_PIXELS)
-            # The root, because most of a map is close to zero.
-            alpha = np.sqrt(saliency)
-        axis.imshow(saliency, cmap="hot", vmin=0, vmax=1, alpha=alpha, **_PIXELS)
-    for axis in row:
-        axis.set(xticks=[], yticks=[])
-
-
-def maps_figure(
-    examples: Sequence[Example], path: Path, note: str = "", *, over_photo: bool = False
-) -> Path:
-    """The paper's figure: one row an image; columns image and the five maps ("hot" colours).
-
-    With `over_photo` a second row an image lays the maps over it. A note is written under the
-    figure: what whoever shows it must say of its data.
-    """
-    columns = ("image", *METHODS)
-    layers = (False, True) if over_photo else (False,)
-    rows = [(example, over) for example in examples for over in layers]
-    figure = Figure(figsize=(1.5 * len(columns), 1.55 * len(rows) + 0.3))
-    axes = figure.subplots(len(rows), len(columns), squeeze=False)
-    for row, (example, over) in zip(axes, rows, strict=True):
-        _draw(row, example, over_photo=over)
-    for axis, column in zip(axes[0], columns, strict=True):
-        axis.set_title(column, fontsize=9)
-    figure.subplots_adjust(wspace=0.05, hspace=0.05)
-    _write_note(figure, note)
-    return _save(figure, path)
 
 
 def curves_figure(summary: dict[str, Any], path: Path, title: str = "", note: str = "") -> Path:

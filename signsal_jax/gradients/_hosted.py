@@ -1,0 +1,102 @@
+"""The extrema of all classes by a loop on the host, which can tell how far it is."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.extend.core as jex
+import jax.numpy as jnp
+from jax import Array
+
+from signsal_jax import _checks
+from signsal_jax._types import ApplyFn, ClassExtrema, Images, Variables
+from signsal_jax.gradients._chunks import in_chunks
+from signsal_jax.gradients._extrema import resolve_target
+from signsal_jax.gradients._linearize import CPU_CLASSES, linearize, same_class_gradients
+from signsal_jax.gradients._running import RunningExtrema, no_extrema, with_classes
+
+
+class HostedExtrema:
+    """`class_extrema`, with a call of the caller's own after every chunk of classes.
+
+    Two compiled programs take turns: one runs the forward pass once, and returns with the logits
+    what the pullback keeps of it; the other, called once per chunk, pulls back its classes and
+    updates the running extrema. Neither calls back into Python, so JAX's persistent compilation
+    cache keeps both (a program with a callback it does not keep). The numbers are those of
+    `class_extrema`.
+
+    Args:
+      apply_fn: `apply_fn(variables, images) -> logits`, see `signsal_jax.ApplyFn`.
+      class_chunk: classes pulled back in one call; None for all.
+      target: as for `class_extrema`.
+      settings: further arguments of `class_extrema`: output, precision, estimator.
+
+    >>> import jax.numpy as jnp
+    >>> from signsal_jax import gradients
+    >>> def apply_fn(variables, images):
+    ...     return images.sum((1, 2)) @ variables
+    >>> extrema = gradients.HostedExtrema(apply_fn, class_chunk=2)
+    >>> weights, images = jnp.asarray([[2.0, -1.0, 1.0]]), jnp.ones((1, 2, 2, 1))
+    >>> float(extrema(weights, images, print).highest[0, 0, 0, 0])
+    2
+    1
+    1.0
+    """
+
+    def __init__(
+        self,
+        apply_fn: ApplyFn,
+        *,
+        class_chunk: int | None = None,
+        target: Any = "predicted",
+        **settings: Any,
+    ):
+        _checks.check_class_chunk(class_chunk)
+        self._chunk = class_chunk
+        # The pullback as a program of its residuals and a cotangent, by the images' shape and
+        # type: tracing `start` fills it in, tracing `update` reads it.
+        pullbacks: dict[Any, jex.Jaxpr] = {}
+
+        def start(variables: Variables, images: Images) -> Any:
+            logits, pullback = linearize(apply_fn, variables, images, min_classes=2, **settings)
+            program = jax.make_jaxpr(pullback)(jnp.zeros_like(logits))
+            empty = no_extrema(images)
+            pullbacks[jax.typeof(empty.gradient)] = program.jaxpr
+            return logits, resolve_target(logits, target), empty, program.consts
+
+        def update(
+            residuals: list[Array], logits: Array, target: Array, extrema: Any, classes: Array
+        ) -> RunningExtrema:
+            program = jex.ClosedJaxpr(pullbacks[jax.typeof(extrema.gradient)], residuals)
+
+            def pullback(cotangent: Array) -> Array:
+                return jex.jaxpr_as_fun(program)(cotangent)[0]
+
+            def step(extrema: RunningExtrema, some: Array) -> tuple[RunningExtrema, None]:
+                gradients = same_class_gradients(pullback, some, logits)
+                return with_classes(extrema, some, gradients, target, logits.shape[1]), None
+
+            def few_at_a_time(extrema: RunningExtrema) -> RunningExtrema:
+                few = in_chunks(classes, CPU_CLASSES, padding=logits.shape[1])
+                return jax.lax.scan(step, extrema, few)[0]
+
+            return jax.lax.platform_dependent(
+                extrema, cpu=few_at_a_time, default=lambda extrema: step(extrema, classes)[0]
+            )
+
+        self._start = jax.jit(start)
+        self._update = jax.jit(update, donate_argnums=3)
+
+    def __call__(
+        self, variables: Variables, images: Images, tick: Callable[[int], Any]
+    ) -> ClassExtrema:
+        """The extrema; `tick` is called with the number of classes after each chunk of them."""
+        logits, target, extrema, residuals = self._start(variables, images)
+        num_classes = logits.shape[1]
+        classes = jnp.arange(num_classes, dtype=jnp.int32)
+        left = num_classes
+        for chunk in in_chunks(classes, self._chunk, padding=num_classes):
+            extrema = jax.block_until_ready(self._update(residuals, logits, target, extrema, chunk))
+            tick(min(left, len(chunk)))
+            left -= len(chunk)
+        return ClassExtrema(logits, target, *extrema)

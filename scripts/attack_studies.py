@@ -210,10 +210,9 @@ def damage(count: int, folder: Path, seed: int) -> list[str]:
         files = sorted(path for path in root.rglob("*") if path.is_file())
         chosen = rng.choice(files)
         name = chosen.relative_to(root)
-        if chosen.parent == root and (how := rng.choice(_DAMAGE)) is _remove_folder:
+        how = rng.choice(_DAMAGE)
+        if chosen.parent == root and how is _remove_folder:
             how = _remove
-        elif chosen.parent != root:
-            how = rng.choice(_DAMAGE)
         before = {path: path.read_bytes() for path in files}
         how(chosen, rng)
         same = all(path.is_file() and path.read_bytes() == before[path] for path in files)

@@ -45,6 +45,7 @@ HOST = (
     "study._fellows",
     "study._folder",
     "study._manifest",
+    "study._reading",
     "study._run",
     "study._store",
 )

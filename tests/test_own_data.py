@@ -4,12 +4,14 @@ import dataclasses
 import io
 import os
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
-from signsal_jax import data, models
+from signsal_jax import data, models, sharding
 from signsal_jax.data.photos import read_image
+from signsal_jax.study import StudyConfig, open_study, run_study
 
 SHAPE = (8, 8, 3)
 
@@ -110,6 +112,61 @@ def test_a_prepared_set_goes_before_a_folder_of_its_name(tmp_path, monkeypatch):
     (tmp_path / "prepared" / "photos").mkdir(parents=True)
     with pytest.raises(ValueError, match="expected mnist5k, cifar10"):
         loaded("photos", data_dir=tmp_path / "prepared")
+
+
+# Through a study.
+
+
+def brightness(variables, images):
+    """Three classes, one per color: the brighter, the likelier."""
+    return jnp.square(images).sum((1, 2)) * variables
+
+
+COLORS = models.Model(brightness, jnp.ones(()), ("cat", "fox", "dog"), SHAPE, {})
+
+
+def study(dataset, out, model=COLORS, **fields):
+    fields = {"store": ("logits", "norm"), "chunk": 2, **fields}
+    config = StudyConfig(dataset=dataset.name, **fields)
+    summary = run_study(config, model, [dataset], str(out), mesh=sharding.make_mesh())
+    return summary, open_study(str(out))
+
+
+def test_a_folder_goes_through_a_study_without_its_broken_picture(pets, tmp_path):
+    summary, store = study(loaded(pets), tmp_path / "study")
+    # Red is a cat's color; white and gray fall to the first of equals, which is wrong for a dog.
+    assert (summary["images"], summary["valid"], summary["accuracy"]) == (7, 6, 0.5)
+    assert store.arrays()["label"][:].tolist() == [0, 0, 0, -1, 2, 2, 2]
+    assert store.arrays()["valid"][:].tolist() == [True, True, True, False, True, True, True]
+    (number,) = store.unreadable()
+    assert (number, store.unreadable()[number].partition(":")[0]) == (3, "cat/d.png")
+    (sound,) = data.read_ahead(loaded(pets), [range(7)])
+    valid = sound.readable
+    norms = np.linalg.norm((2 * sound.images).reshape(7, -1, 3), axis=1)  # of each class's gradient
+    assert np.isfinite(summary["mean"]["norm"]).all()
+    np.testing.assert_allclose(summary["mean"]["norm"], norms[valid].mean(0), rtol=1e-5)
+    assert store.commits()[0]["read"]["sha256"] == (
+        next(data.read_ahead(loaded(pets), [range(2)])).sha256
+    )
+
+
+def test_a_folder_without_labels_has_no_accuracy(tmp_path):
+    save(tmp_path / "photos" / "a.png", color("white"))
+    dataset = loaded(tmp_path / "photos")
+    summary, _ = study(dataset, tmp_path / "study")
+    assert (summary["images"], summary["valid"], summary["accuracy"]) == (1, 1, None)
+    with pytest.raises(ValueError, match=r"target: .*photos has no labels"):
+        study(dataset, tmp_path / "other", target="label")
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_study_of_classes_that_are_not_the_networks_is_refused_at_once(pets, tmp_path):
+    model = COLORS._replace(class_names=("cat", "fox", "dogs"))
+    with pytest.raises(ValueError, match=r"1 of 2 are not: 'dog' \(similar: 'dogs'\)"):
+        study(loaded(pets), tmp_path / "study", model)
+    with pytest.raises(ValueError, match="expected 3 channels like the network, got 1"):
+        study(loaded(pets, channels=1), tmp_path / "study")
+    assert not (tmp_path / "study").exists()
 
 
 # npz files.

@@ -104,7 +104,12 @@ class Study:
         ).load()
         splits = [
             data.load(
-                config.dataset, split, data_dir=self.data_dir, image_size=model.input_shape[:2]
+                config.dataset,
+                split,
+                data_dir=self.data_dir,
+                image_size=model.input_shape[:2],
+                channels=model.input_shape[2],
+                photos=model.photos,
             )
             for split in config.split.split("+")
         ]
@@ -113,8 +118,14 @@ class Study:
         if share and share[0]:
             return 0
         store = open_study(self.out)
-        invalid = summary["images"] - summary["valid"]
-        print(f"{summary['images']} images, accuracy {summary['accuracy']:.4f}: {store.folder}/")
+        unreadable = store.unreadable()
+        invalid = summary["images"] - summary["valid"] - len(unreadable)
+        accuracy = summary["accuracy"]
+        known = "no labels" if accuracy is None else f"accuracy {accuracy:.4f}"
+        print(f"{summary['images']} images, {known}: {store.folder}/")
+        if unreadable:
+            print(f"{len(unreadable)} of them could not be read and are left out:")
+            print("\n".join(f"  {problem}" for problem in unreadable.values()))
         if invalid:
             print(f"Of {invalid} the logits or gradients are not finite: see the array valid.")
         return 0

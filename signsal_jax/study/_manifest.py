@@ -59,6 +59,7 @@ def manifest(
             "name": first.name,
             "splits": {split.split: len(split) for split in splits},
             "image_shape": list(first.image_shape),
+            "labelled": first.labelled,
             "note": first.note,
             # The contents: another set under the same name is other data.
             "fingerprints": {split.split: split.fingerprint for split in splits},

@@ -1,5 +1,6 @@
 """Runs a study: data in, chunks over this process's devices, commits, the merged summary."""
 
+import contextlib
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -16,6 +17,7 @@ from signsal_jax.models import Model
 from signsal_jax.study._config import StudyConfig
 from signsal_jax.study._fellows import Fellows, unfinished
 from signsal_jax.study._manifest import manifest
+from signsal_jax.study._reading import ChunkReader, fitted
 from signsal_jax.study._step import study_step
 from signsal_jax.study._store import Store
 from signsal_jax.study._table import array_specs, chunk_sums
@@ -55,17 +57,6 @@ class _Termination:
         signal.signal(signal.SIGTERM, self._previous)
 
 
-def _check_fit(model: Model, dataset: data.Dataset) -> None:
-    for what, expected, got in (
-        ("classes", len(model.class_names), len(dataset.class_names)),
-        ("channels", model.input_shape[2], dataset.image_shape[2]),
-    ):
-        if expected != got:
-            raise ValueError(
-                f"data set {dataset.name}: expected {expected} {what} like the network, got {got}"
-            )
-
-
 def run_study(
     config: StudyConfig,
     model: Model,
@@ -84,7 +75,8 @@ def run_study(
     Args:
       config: what to compute.
       model: the classifier.
-      splits: the data, one split after another.
+      splits: the data, one split after another. Its classes are matched to the network's, see
+        `data.match_classes`; images that cannot be read count as invalid and are named.
       out: the study's folder, local or gs://.
       mesh: from `sharding.make_mesh`, of this process's devices.
       share: the number of this process, and how many there are; None for JAX's own.
@@ -98,8 +90,7 @@ def run_study(
       ValueError: data that does not fit the network; a folder of another study; a damaged one.
       OSError: no space left.
     """
-    for split in splits:
-        _check_fit(model, split)
+    splits = fitted(model, splits, config.target)
     if isinstance(config.target, int):
         # Before the folder is claimed for this configuration.
         _checks.check_indices("target", config.target, len(model.class_names))
@@ -113,19 +104,19 @@ def run_study(
     def step(variables: Any, images: Array, labels: Array) -> dict[str, Array]:
         return study_step(model.apply_fn, variables, images, labels, config=config, mesh=mesh)
 
-    def read(chunk: int) -> tuple[tuple[Array, Array], int]:
-        elements = [images[row] for row in store.rows(chunk)]
-        pixels = data.to_float(np.stack([image for image, _ in elements]))
-        labels = np.asarray([label for _, label in elements], np.int32)
-        placed_pixels, placed_labels = (
-            sharding.place(mesh, sharding.pad(array, padded)[0]) for array in (pixels, labels)
-        )
-        return (placed_pixels, placed_labels), len(elements)
-
     # Chunks are dealt by their number, so that the processes need to agree on nothing.
     process, processes = share or (jax.process_index(), jax.process_count())
     mine = range(process, store.chunks, processes)
     left = sorted(set(mine) - set(store.committed()))
+    reader = ChunkReader(images, left, store.rows)
+
+    def read(chunk: int) -> tuple[tuple[Array, Array], int]:
+        pixels, labels = reader.read(chunk)
+        placed_pixels, placed_labels = (
+            sharding.place(mesh, sharding.pad(array, padded)[0]) for array in (pixels, labels)
+        )
+        return (placed_pixels, placed_labels), len(labels)
+
     bar = tqdm(
         desc="study",
         total=len(mine),
@@ -141,11 +132,11 @@ def run_study(
         return set(range(store.chunks)) - set(store.committed())
 
     def write(chunk: int, arrays: dict[str, np.ndarray]) -> None:
-        store.write(chunk, arrays, chunk_sums(config, arrays))
+        store.write(chunk, arrays, chunk_sums(config, arrays), reader.record(chunk))
         bar.update()
 
     fellows = Fellows(store.folder, process, processes)
-    with _Termination() as termination, fellows, bar:
+    with _Termination() as termination, fellows, bar, contextlib.closing(reader):
         run_chunks(
             lambda pixels, labels: step(variables, pixels, labels),
             left,

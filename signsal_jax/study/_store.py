@@ -122,8 +122,16 @@ class Store:
             return [f"{self.folder}/{MANIFEST}: no commit belongs to it", *strays]
         return strays
 
-    def write(self, chunk: int, arrays: Mapping[str, np.ndarray], sums: Mapping[str, Any]) -> None:
+    def write(
+        self,
+        chunk: int,
+        arrays: Mapping[str, np.ndarray],
+        sums: Mapping[str, Any],
+        read: Mapping[str, Any] | None = None,
+    ) -> None:
         """Stores a chunk and, once every array is durable, commits it with its sums.
+
+        `read` is what the commit says of the images read, see `unreadable`.
 
         Raises:
           StudyError: the folder has become another study's.
@@ -145,7 +153,17 @@ class Store:
                 "sums": dict(sums),
                 "finished": time.time(),
             }
+            if read is not None:
+                fields["read"] = dict(read)
             self._commits.write(chunk, fields)
+
+    def unreadable(self) -> dict[int, str]:
+        """Which images of the committed chunks could not be read, and why, by number."""
+        found = {}
+        for commit in self.commits():
+            for number, problem in commit.get("read", {}).get("unreadable", {}).items():
+                found[int(number)] = problem
+        return found
 
     def _check_ours(self) -> None:
         if read_manifest(self.folder) != self.manifest:
@@ -216,9 +234,10 @@ class Store:
                 f"study {self.folder}: expected {self.images} images, got {counts['images']}"
             )
         valid = max(counts["valid"], 1)
+        labelled = self.manifest.get("data", {}).get("labelled", True)
         return {
             **counts,
-            "accuracy": counts["correct"] / valid,
+            "accuracy": counts["correct"] / valid if labelled else None,
             "mean": {name: (total / valid).tolist() for name, total in totals.items()},
         }
 

@@ -34,7 +34,7 @@ def varying_alike(*values: Array) -> list[Array]:
     return [_varying_over(value, axes) for value in values]
 
 
-def shaped_like(values: Array, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
+def shaped_like(values: Array, shape: tuple[Any, ...]) -> jax.ShapeDtypeStruct:
     """The type of an array of this shape that differs between devices wherever `values` do."""
     return jax.eval_shape(
         lambda values: varying_like(jnp.zeros(shape, values.dtype), values), values

@@ -205,6 +205,22 @@ def test_an_empty_batch(name):
     assert not in_kernel.any()
 
 
+def test_a_symbolic_batch_exports_with_its_pullbacks():
+    kernels = [normal(1, (3, 3, 3, 32)), normal(2, (3, 3, 32, 32)), normal(3, (3, 3, 32, 4))]
+
+    def network(kernels, images):
+        x = nn.max_pool(nn.conv2d(images, kernels[0], strides=2, padding=1), window=2, strides=1)
+        x = nn.conv2d(x, kernels[1], padding=1, exact_ties=False)
+        return jnp.sin(nn.conv2d(x, kernels[2], strides=2, padding=1)).sum()
+
+    gradients = jax.jit(jax.grad(network, (0, 1)))
+    (batch,) = jax.export.symbolic_shape("b")
+    images = normal(0, (2, 12, 12, 3))
+    symbolic = jax.ShapeDtypeStruct((batch, *images.shape[1:]), images.dtype)
+    exported = jax.export.export(gradients, platforms=["cpu"])(kernels, symbolic)
+    assert_close(exported.call(kernels, images), gradients(kernels, images))
+
+
 def test_an_explicit_mesh_keeps_its_types():
     mesh = jax.make_mesh((2,), ("data",))
     with jax.set_mesh(mesh):

@@ -41,7 +41,7 @@ def _type(own: Callable[..., Array], left: Any, right: Any, *, geometry: Geometr
 
 def _on_cpu(left: Array, right: Array, *, geometry: Geometry, name: str) -> Array:
     features = (left if name == "images" else right).shape[-1]
-    forms = _choice.forms(geometry, batch=len(left), features=features, dtype=left.dtype)
+    forms = _choice.forms(geometry, batch=left.shape[0], features=features, dtype=left.dtype)
     form = getattr(forms, name) or functools.partial(getattr(_own, name), geometry=geometry)
     return form(left, right)
 

@@ -1,6 +1,7 @@
 """Convolutions on CPU, as stride-1 ones or as matrix products, by regrouping pixels."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ def output_size(size: int, window: int, strides: int, padding: int) -> int:
     return (size + 2 * padding - window) // strides + 1
 
 
-def _tail_free(batch: int, rows: int, columns: int) -> tuple[int, int]:
+def _tail_free(batch: Any, rows: int, columns: int) -> tuple[int, int]:
     """The smallest map of at least this size that has a multiple of `_POSITIONS` in each batch."""
     if not isinstance(batch, int):  # symbolic: whole numbers of positions in every image
         batch = 1
@@ -57,7 +58,7 @@ def convolve(
         for span, side, window in zip(spans, sides, kernel.shape, strict=False)
     )
     least = max(columns, images.shape[2] + 1) if wider else columns
-    grown = _tail_free(len(images), rows, least)
+    grown = _tail_free(images.shape[0], rows, least)
     padding = [
         (before, behind + strides * (more - size))
         for (before, behind), more, size in zip(sides, grown, (rows, columns), strict=True)
@@ -172,7 +173,7 @@ def depthwise(images: Array, kernel: Array, *, strides: int, padding: int) -> Ar
     for axis in (1, 2):
         needed = sizes[axis - 1] * strides + window
         blocks, offset = split_phases(blocks, 2 * axis - 1, strides, padding, needed, 0.0)
-    total = jnp.zeros((len(images), *sizes, features), images.dtype)
+    total = jnp.zeros((images.shape[0], *sizes, features), images.dtype)
     for row in range(window):
         for column in range(window):
             (top, y), (left, x) = divmod(row + offset, strides), divmod(column + offset, strides)

@@ -31,7 +31,7 @@ class Forms(NamedTuple):
     kernel: Form | None = None
 
 
-def forms(geometry: Geometry, *, batch: int, features: int, dtype: Any) -> Forms:
+def forms(geometry: Geometry, *, batch: Any, features: int, dtype: Any) -> Forms:
     """The forms for operands of these shapes."""
     window, padding, strides = geometry.window[0], geometry.padding, geometry.strides
     sizes = [
@@ -71,7 +71,7 @@ def _alike(form: Form, geometry: Geometry) -> Forms:
     """The same form for all three: the pullbacks are its transposes."""
 
     def to_images(cotangent: Array, kernel: Array) -> Array:
-        shape = (len(cotangent), *geometry.size, geometry.channels)
+        shape = (cotangent.shape[0], *geometry.size, geometry.channels)
         return transposed(lambda images: form(images, kernel), shape, cotangent)
 
     def to_kernel(images: Array, cotangent: Array) -> Array:
@@ -112,7 +112,7 @@ def _strided(geometry: Geometry, sizes: list[int]) -> Forms:
     return ordinary
 
 
-def _unstrided(geometry: Geometry, batch: int, features: int) -> Forms:
+def _unstrided(geometry: Geometry, batch: Any, features: int) -> Forms:
     window, padding = geometry.window[0], geometry.padding
     opposite = window - 1 - padding
     if opposite < 0:
@@ -129,7 +129,7 @@ def _unstrided(geometry: Geometry, batch: int, features: int) -> Forms:
     )
 
 
-def _winograd_pays(geometry: Geometry, batch: int, features: int) -> bool:
+def _winograd_pays(geometry: Geometry, batch: Any, features: int) -> bool:
     height, width = geometry.size
     return (
         (geometry.window[0], geometry.padding) == (3, 1)

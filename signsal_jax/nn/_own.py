@@ -1,7 +1,7 @@
 """XLA's own convolution and its pullbacks: the form for every platform but CPU."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from jax import Array
@@ -27,8 +27,8 @@ class Geometry(NamedTuple):
     """Of products on accelerators. Lowering comes after the settings around a call are gone."""
 
 
-def transposed(linear: Callable[[Array], Array], shape: tuple[int, ...], cotangent: Array) -> Array:
-    """Applies the transpose of a linear function of arrays of this shape."""
+def transposed(linear: Callable[[Array], Array], shape: tuple[Any, ...], cotangent: Array) -> Array:
+    """Applies the transpose of a linear function of arrays of this shape (or a symbolic one)."""
     return jax.linear_transpose(linear, shaped_like(cotangent, shape))(cotangent)[0]
 
 
@@ -47,7 +47,7 @@ def outputs(images: Array, kernel: Array, *, geometry: Geometry) -> Array:
 
 def images(cotangent: Array, kernel: Array, *, geometry: Geometry) -> Array:
     """Its pullback to the images."""
-    shape = (len(cotangent), *geometry.size, geometry.channels)
+    shape = (cotangent.shape[0], *geometry.size, geometry.channels)
     return transposed(lambda images: outputs(images, kernel, geometry=geometry), shape, cotangent)
 
 

@@ -46,7 +46,7 @@ def images_by_phases(
     """
     *windows, channels, _ = kernel.shape
     blocks = [-(-n // strides) for n in size]
-    zeros = jnp.zeros((len(cotangent), *blocks, channels), cotangent.dtype)
+    zeros = jnp.zeros((cotangent.shape[0], *blocks, channels), cotangent.dtype)
 
     def phase(rows: list[tuple[int, int]], columns: list[tuple[int, int]]) -> Array:
         if not (rows and columns):  # a stride past the window leaves pixels out
@@ -88,7 +88,7 @@ def images_by_products(
             phases.append(
                 jnp.concatenate(outputs, axis=-1) @ jnp.concatenate(weights)
                 if met  # a stride past the window leaves pixels out
-                else jnp.zeros((len(cotangent), *blocks, channels), cotangent.dtype)
+                else jnp.zeros((cotangent.shape[0], *blocks, channels), cotangent.dtype)
             )
     return _interleaved(phases, size, strides)
 

@@ -1,8 +1,9 @@
 """Eager checks of static facts (ranks, dtypes, names) and host-side checks of values."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -51,31 +52,111 @@ def check_logits(logits: Any, batch: int, *, min_classes: int = 1) -> None:
         raise ValueError(f"apply_fn: expected at least {min_classes} classes, got {logits.shape}")
 
 
+def check_classifier(apply_fn: Any) -> None:
+    """Raises unless `apply_fn` can be called."""
+    if not callable(apply_fn):
+        raise TypeError(
+            "apply_fn: expected a function apply_fn(variables, images) -> logits, got "
+            f"{type(apply_fn).__name__}"
+        )
+
+
 def check_member(name: str, value: Any, valid: Sequence[str]) -> None:
     """Raises unless `value` is one of `valid`; the message lists them."""
-    if value not in valid:
-        raise ValueError(f"{name}: expected one of {', '.join(valid)}; got {value!r}")
+    # Not with `in` alone: an array would be compared element by element.
+    if not isinstance(value, str) or value not in valid:
+        raise ValueError(f"{name}: expected one of {', '.join(valid)}; got {value!r:.80}")
+
+
+def check_flag(name: str, value: Any) -> None:
+    """Raises unless `value` is True or False: the text "no" would count as True."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name}: expected True or False, got {value!r:.80}")
+
+
+def check_integer(name: str, value: Any, *, least: int, most: int = 2**31 - 1) -> int:
+    """The integer; raises unless it is one in `[least, most]`."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name}: expected an integer, at least {least}; got {value!r:.80}")
+    if not least <= value <= most:
+        raise ValueError(f"{name}: expected an integer in [{least}, {most}], got {value!r:.80}")
+    return int(value)
+
+
+def check_share(name: str, value: Any) -> float:
+    """The number; raises unless it is one in (0, 1)."""
+    number = isinstance(value, int | float | np.integer | np.floating)
+    if isinstance(value, bool) or not number:
+        raise TypeError(f"{name}: expected a number in (0, 1), got {value!r:.80}")
+    if not 0 < value < 1:
+        raise ValueError(f"{name}: expected a number in (0, 1), got {value!r:.80}")
+    return float(value)
+
+
+def check_key(name: str, key: Any) -> None:
+    """Raises unless `key` is one key of `jax.random`, typed or of the older kind."""
+    if isinstance(key, Array):
+        typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+        if (typed and key.ndim == 0) or (key.ndim == 1 and key.dtype == jnp.uint32):
+            return
+    raise TypeError(
+        f"{name}: expected one key from jax.random.key, got {getattr(key, 'dtype', key)!r:.80} of "
+        f"shape {getattr(key, 'shape', ())}"
+    )
+
+
+def check_numbers(name: str, values: Any, ranks: Sequence[int] | None = None) -> Array:
+    """The values as an array; raises unless they are real numbers or booleans of these ranks."""
+    values = as_array(name, values)
+    kinds = (jnp.floating, jnp.integer, jnp.bool_)
+    if not any(jnp.issubdtype(values.dtype, kind) for kind in kinds):
+        raise TypeError(f"{name}: expected real numbers, got {values.dtype}")
+    if ranks is not None and values.ndim not in ranks:
+        expected = " or ".join(str(rank) for rank in ranks)
+        raise ValueError(f"{name}: expected rank {expected}, got shape {values.shape}")
+    return jnp.asarray(values)
 
 
 def check_boolean(name: str, values: Any) -> None:
     """Raises unless `values` are booleans: numbers would count for more or less than one."""
-    dtype = getattr(values, "dtype", None) or np.asarray(values).dtype
+    dtype = as_array(name, values).dtype
     if not jnp.issubdtype(dtype, jnp.bool_):
         raise TypeError(f"{name}: expected booleans, got {dtype}")
 
 
-def check_methods(methods: Any, valid: Sequence[str]) -> tuple[str, ...]:
+def as_array(name: str, values: Any) -> Array | np.ndarray:
+    """The values as an array of whatever type; raises where rows differ in length."""
+    if isinstance(values, Array | np.ndarray):
+        return values
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError) as error:  # such as rows of different lengths
+        raise TypeError(f"{name}: expected numbers, got {values!r:.80}") from error
+
+
+def check_methods(methods: Any, valid: Sequence[str], name: str = "methods") -> tuple[str, ...]:
     """The methods as a tuple; raises on a bare string, an empty or a repeated or unknown name."""
     if isinstance(methods, str):
-        raise TypeError(f"methods: expected a sequence of names, got the string {methods!r}")
+        raise TypeError(f"{name}: expected a sequence of names, got the string {methods!r:.80}")
+    if not isinstance(methods, Iterable):
+        raise TypeError(f"{name}: expected a sequence of names, got {methods!r:.80}")
     methods = tuple(methods)
     if not methods:
-        raise ValueError(f"methods: expected at least one of {', '.join(valid)}; got none")
+        raise ValueError(f"{name}: expected at least one of {', '.join(valid)}; got none")
     for method in methods:
-        check_member("methods", method, valid)
+        check_member(name, method, valid)
     if len(set(methods)) != len(methods):
-        raise ValueError(f"methods: expected each name once, got {methods}")
+        raise ValueError(f"{name}: expected each name once, got {methods}")
     return methods
+
+
+def check_mesh(mesh: Any) -> None:
+    """Raises unless `mesh` has the axes that images and classes are split over."""
+    if not isinstance(mesh, jax.sharding.Mesh) or not {"data", "class"} <= {*mesh.axis_names}:
+        raise TypeError(
+            "mesh: expected one with the axes data and class, as signsal_jax.sharding.make_mesh "
+            f"gives, got {mesh!r:.80}"
+        )
 
 
 def check_class_chunk(class_chunk: Any, *, auto: bool = False) -> None:
@@ -89,15 +170,21 @@ def check_class_chunk(class_chunk: Any, *, auto: bool = False) -> None:
         raise ValueError(f"{expected}, got {class_chunk}")
 
 
+def check_integers(name: str, indices: Any) -> Array | np.ndarray:
+    """The indices as an array; raises unless they are integers."""
+    values = as_array(name, indices)
+    if not jnp.issubdtype(values.dtype, jnp.integer):
+        raise TypeError(f"{name}: expected integer class indices, got {values.dtype}")
+    return values
+
+
 def check_indices(name: str, indices: Any, num_classes: int) -> Array | np.ndarray:
     """The indices as an array; raises unless integers, and in range where that is known here.
 
     Device arrays are not looked at, since that would wait for the device: an index out of
     range is then flagged in the results instead (`Saliency.valid`).
     """
-    values = indices if isinstance(indices, Array) else np.asarray(indices)
-    if not jnp.issubdtype(values.dtype, jnp.integer):
-        raise TypeError(f"{name}: expected integer class indices, got {values.dtype}")
+    values = check_integers(name, indices)
     if isinstance(values, Array):
         return values
     wrong = values[(values < 0) | (values >= num_classes)]
@@ -110,13 +197,16 @@ def check_indices(name: str, indices: Any, num_classes: int) -> Array | np.ndarr
 
 def check_fractions(fractions: Any) -> np.ndarray:
     """The fractions as an array `[f]`; raises unless they are numbers in [0, 1]."""
-    values = np.asarray(fractions)
+    if isinstance(fractions, jax.core.Tracer):
+        raise TypeError("fractions: expected numbers that are known when tracing, got a tracer")
+    values = np.asarray(as_array("fractions", fractions))
     if values.ndim != 1 or not len(values):
         raise ValueError(f"fractions: expected a sequence of numbers, got shape {values.shape}")
-    if not np.issubdtype(values.dtype, np.number):
+    if not any(np.issubdtype(values.dtype, kind) for kind in (np.floating, np.integer)):
         raise TypeError(f"fractions: expected numbers in [0, 1], got {values.dtype}")
-    if not ((values >= 0) & (values <= 1)).all():
-        raise ValueError(f"fractions: expected numbers in [0, 1], got {values.tolist()}")
+    wrong = values[~((values >= 0) & (values <= 1))]
+    if wrong.size:
+        raise ValueError(f"fractions: expected numbers in [0, 1], got {wrong[0]}")
     return values.astype(np.float64)
 
 

@@ -8,8 +8,20 @@ import jax.numpy as jnp
 
 
 def matmul_precision(name: str | None) -> contextlib.AbstractContextManager[None]:
-    """`jax.default_matmul_precision`, where None keeps the setting around (JAX would unset it)."""
-    return contextlib.nullcontext() if name is None else jax.default_matmul_precision(name)
+    """`jax.default_matmul_precision`, where None keeps the setting around (JAX would unset it).
+
+    Raises:
+      ValueError: a name that JAX does not know.
+    """
+    if name is None:
+        return contextlib.nullcontext()
+    try:
+        return jax.default_matmul_precision(name)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "precision: expected None or one of JAX's, such as 'highest', 'high' and 'default', "
+            f"got {name!r:.80}"
+        ) from error
 
 
 def current_matmul_precision() -> str | None:

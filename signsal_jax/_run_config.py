@@ -5,11 +5,8 @@ from typing import Any
 
 from signsal_jax import _checks
 from signsal_jax.models import MODELS
-from signsal_jax.models.registry import HEADED
+from signsal_jax.models.registry import HEADED, MOST_CHANNELS, MOST_CLASSES
 
-# Far above any classifier of images, and small enough that nothing made of them fills the memory.
-_MOST_CLASSES = 100_000
-_MOST_CHANNELS = 1024
 _MOST_VALUES = 2**26
 
 
@@ -22,12 +19,12 @@ def check_network(model: Any, class_names: Any, image_shape: Any, preprocessing:
 
 
 def _check_class_names(names: Any) -> None:
-    if not isinstance(names, list) or not 2 <= len(names) <= _MOST_CLASSES:
+    if not isinstance(names, list) or not 2 <= len(names) <= MOST_CLASSES:
         got = f"{len(names)}" if isinstance(names, list) else type(names).__name__
-        raise ValueError(f"class_names: expected a list of 2 to {_MOST_CLASSES}, got {got}")
-    wrong = next((name for name in names if not isinstance(name, str)), None)
-    if wrong is not None:
-        raise TypeError(f"class_names: expected texts, got {type(wrong).__name__}")
+        raise ValueError(f"class_names: expected a list of 2 to {MOST_CLASSES}, got {got}")
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"class_names: expected texts, got {type(name).__name__}")
 
 
 def _check_image_shape(shape: Any) -> None:
@@ -37,9 +34,9 @@ def _check_image_shape(shape: Any) -> None:
         and all(type(size) is int and size > 0 for size in shape)
     ):
         raise ValueError(f"image_shape: expected [height, width, channels], got {shape!r:.200}")
-    if math.prod(shape) > _MOST_VALUES or shape[2] > _MOST_CHANNELS:
+    if math.prod(shape) > _MOST_VALUES or shape[2] > MOST_CHANNELS:
         raise ValueError(
-            f"image_shape: expected at most {_MOST_CHANNELS} channels and {_MOST_VALUES} values "
+            f"image_shape: expected at most {MOST_CHANNELS} channels and {_MOST_VALUES} values "
             f"per image, got {shape!r:.200}"
         )
 

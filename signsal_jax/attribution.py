@@ -73,6 +73,7 @@ def saliency_maps(
     methods = _checks.check_methods(methods, METHODS)
     _checks.check_member("channel", channel, CHANNELS)
     _checks.check_member("ties", ties, TIES)
+    _checks.check_flag("normalize", normalize)
     _checks.check_class_chunk(class_chunk, auto=True)
     settings = {"target": target, "output": output, "precision": precision, "estimator": estimator}
     if set(methods) & set(COMPARATIVE_METHODS):

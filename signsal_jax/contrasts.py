@@ -116,6 +116,7 @@ def class_contrast(
     """
     require_linear(estimator, "class_contrast")
     _checks.check_member("against", against, CONTRASTS)
+    strength = _checks.check_numbers("strength", strength, ranks=(0,))
     logits, pullback = linearize(
         apply_fn, variables, images, estimator=estimator, precision=precision, min_classes=2
     )

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 
 from signsal_jax import _checks
 from signsal_jax._types import ClassExtrema, Gradients, Logits
-from signsal_jax.scaling import Map, normalize_maps, reduce_channels
+from signsal_jax.scaling import CHANNELS, Map, normalize_maps, reduce_channels
 
 METHODS = ("vanilla", "positive", "negative", "active", "inactive")
 COMPARATIVE_METHODS = ("active", "inactive")
@@ -69,7 +69,8 @@ def kept_gradient(
       with NaN; `saliency_maps` flags such images as not valid.
 
     Raises:
-      ValueError: an unknown method or ties; no `highest` for active, no `lowest` for inactive.
+      TypeError, ValueError: an unknown method or ties; no `highest` for active, no `lowest` for
+        inactive; gradients of another rank, shape or type.
 
     Reference: arXiv 2309.12913, the definitions of the five maps.
 
@@ -80,21 +81,33 @@ def kept_gradient(
     """
     _checks.check_member("method", method, METHODS)
     _checks.check_member("ties", ties, TIES)
+    gradient = _checks.check_numbers("gradient", gradient, ranks=(4,))
     if method == "vanilla":
         return gradient
     if method == "positive":
         return jnp.where(gradient > 0, gradient, 0)
     if method == "negative":
         return jnp.where(gradient < 0, gradient, 0)
-    rival = highest if method == "active" else lowest
+    name, rival = ("highest", highest) if method == "active" else ("lowest", lowest)
     if rival is None:
-        name = "highest" if method == "active" else "lowest"
         raise ValueError(f"{name}: expected the other classes' gradients for {method}, got None")
+    rival = _checks.check_numbers(name, rival)
+    if rival.shape != gradient.shape:
+        raise ValueError(
+            f"{name}: expected the gradient's shape {gradient.shape}, got {rival.shape}"
+        )
     above, below = (
         (jnp.greater, jnp.less) if ties == "strict" else (jnp.greater_equal, jnp.less_equal)
     )
     kept = above(gradient, rival) if method == "active" else below(gradient, rival)
     return jnp.where(kept, gradient, 0)
+
+
+def _check_extrema(extrema: Any) -> None:
+    if not isinstance(extrema, ClassExtrema):
+        raise TypeError(
+            f"extrema: expected what class_extrema returns, got {type(extrema).__name__}"
+        )
 
 
 def runner_up(
@@ -111,7 +124,8 @@ def runner_up(
       where that channel is strictly active (inactive); and the class index `[b, h, w]`.
 
     Raises:
-      ValueError: a method other than active and inactive; extrema of the target alone.
+      TypeError, ValueError: a method other than active and inactive; extrema that are not from
+        `class_extrema`, or of the target alone.
 
     >>> import jax.numpy as jnp, signsal_jax
     >>> def apply_fn(variables, images):
@@ -122,6 +136,7 @@ def runner_up(
     [0.5, 2]
     """
     _checks.check_member("method", method, COMPARATIVE_METHODS)
+    _check_extrema(extrema)
     if method == "active":
         rival, rival_class = extrema.highest, extrema.highest_class
     else:
@@ -174,7 +189,8 @@ def maps_from_extrema(
       `Saliency`.
 
     Raises:
-      TypeError, ValueError: an unknown or repeated method, or an unknown channel or ties.
+      TypeError, ValueError: an unknown or repeated method, or an unknown channel or ties; extrema
+        that are not from `class_extrema`.
 
     >>> import jax.numpy as jnp, signsal_jax
     >>> def apply_fn(variables, images):
@@ -186,6 +202,10 @@ def maps_from_extrema(
     [[[2.0, 0.0]]]
     """
     methods = _checks.check_methods(methods, METHODS)
+    _checks.check_member("channel", channel, CHANNELS)
+    _checks.check_member("ties", ties, TIES)
+    _checks.check_flag("normalize", normalize)
+    _check_extrema(extrema)
     gradient, target, logits = extrema.gradient, extrema.target, extrema.logits
     ranked = {
         method: runner_up(method, extrema) for method in methods if method in COMPARATIVE_METHODS

@@ -36,7 +36,8 @@ def fidelity(
       `[*f]`, in [0, 1]; NaN when no image counts.
 
     Raises:
-      TypeError, ValueError: a mask that is not boolean, or whose shape is not `[b]`.
+      TypeError, ValueError: agreement or a mask that is not boolean, a mask whose shape is not
+        `[b]`.
 
     Reference: arXiv 2309.12913, there also called allegiance.
 
@@ -44,9 +45,14 @@ def fidelity(
     >>> signsal_jax.fidelity(jnp.asarray([[True, True], [True, False]])).tolist()
     [1.0, 0.5]
     """
+    _checks.check_boolean("agreement", agreement)
     agreement = jnp.asarray(agreement)
-    mask = jnp.ones(agreement.shape[:1], bool) if mask is None else jnp.asarray(mask)
+    if agreement.ndim == 0:
+        raise ValueError("agreement: expected shape [b, ...], got a single value")
+    if mask is None:
+        mask = jnp.ones(agreement.shape[:1], bool)
     _checks.check_boolean("mask", mask)
+    mask = jnp.asarray(mask)
     if mask.shape != agreement.shape[:1]:
         raise ValueError(f"mask: expected shape {agreement.shape[:1]}, got {mask.shape}")
     mask = mask.reshape(-1, *[1] * (agreement.ndim - 1))
@@ -74,11 +80,12 @@ def auc(curve: Any, fractions: Sequence[float] | np.ndarray) -> Float[Array, "..
     >>> round(float(signsal_jax.auc([1.0, 0.5, 0.5], [0.0, 0.5, 0.9])), 4)
     0.575
     """
-    curve, fractions = jnp.asarray(curve), _checks.check_fractions(fractions)
+    curve = _checks.check_numbers("curve", curve)
+    fractions = _checks.check_fractions(fractions)
     curve = curve.astype(at_least_float32(curve.dtype))
     if len(fractions) < 2 or (np.diff(fractions) <= 0).any():
         raise ValueError(f"fractions: expected at least two, increasing; got {fractions}")
-    if curve.shape[-1] != len(fractions):
+    if curve.shape[-1:] != (len(fractions),):
         raise ValueError(
             f"curve: expected {len(fractions)} points along its last axis, got {curve.shape}"
         )
@@ -130,14 +137,13 @@ def bootstrap_interval(
     >>> [float(bound) for bound in interval]
     [0.25, 0.25, 0.25]
     """
-    values = jnp.asarray(values)
+    _checks.check_key("key", key)
+    values = _checks.check_numbers("values", values)
     values = values.astype(at_least_float32(values.dtype))
     if values.ndim == 0 or len(values) == 0:
         raise ValueError(f"values: expected shape [n, ...] with n >= 1, got {values.shape}")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence: expected a number in (0, 1), got {confidence}")
-    if num_resamples < 1:
-        raise ValueError(f"num_resamples: expected at least 1, got {num_resamples}")
+    confidence = _checks.check_share("confidence", confidence)
+    num_resamples = _checks.check_integer("num_resamples", num_resamples, least=1)
     means = _resampled_means(key, values, num_resamples)
     tail = (1 - confidence) / 2
     low, high = jnp.quantile(means, jnp.asarray([tail, 1 - tail], means.dtype), axis=0)
@@ -174,8 +180,13 @@ def paired_difference(
     """
     first, second = (
         values.astype(at_least_float32(values.dtype))
-        for values in map(jnp.asarray, (first, second))
+        for values in (
+            _checks.check_numbers("first", first),
+            _checks.check_numbers("second", second),
+        )
     )
+    if first.ndim == 0 or len(first) == 0:
+        raise ValueError(f"first: expected shape [n, ...] with n >= 1, got {first.shape}")
     if first.shape != second.shape:
         raise ValueError(f"second: expected the shape of first, {first.shape}, got {second.shape}")
     return bootstrap_interval(

@@ -25,7 +25,7 @@ def reduce_channels(kept: Gradients, channel: str = "max") -> Map:
       `[b, h, w]`, at least 0; with "none" `[b, h, w, c]`.
 
     Raises:
-      ValueError: an unknown channel reduction.
+      TypeError, ValueError: an unknown channel reduction, gradients of another rank or type.
 
     >>> import jax.numpy as jnp, signsal_jax
     >>> kept = jnp.asarray([3.0, -4.0]).reshape(1, 1, 1, 2)
@@ -33,6 +33,9 @@ def reduce_channels(kept: Gradients, channel: str = "max") -> Map:
     [4.0, 7.0, 5.0]
     """
     _checks.check_member("channel", channel, CHANNELS)
+    kept = _checks.check_numbers("kept", kept, ranks=(4,))
+    if kept.shape[-1] == 0:
+        raise ValueError(f"kept: expected at least one channel, got shape {kept.shape}")
     if channel == "none":
         return kept
     if channel == "max":
@@ -51,17 +54,18 @@ def reduce_channels(kept: Gradients, channel: str = "max") -> Map:
 
 
 def normalize_maps(maps: Map) -> tuple[Map, Bool[Array, " b"]]:
-    """Scales every image's map to [0, 1]; a constant map becomes zeros and is flagged.
+    """Scales every image's map to [0, 1]; a map without a range is flagged.
 
     Args:
       maps: `[b, h, w]`, scaled by (m - min) / (max - min); or signed `[b, h, w, c]`, divided by
         the largest absolute value, which keeps zero and the signs where they are ([-1, 1]).
 
     Returns:
-      The scaled maps and `empty` `[b]`, true where the map was constant.
+      The scaled maps and `empty` `[b]`, true where the map was constant (it is then zero
+      throughout) or not finite (NaN throughout, so that no average takes it for zeros).
 
     Raises:
-      ValueError: maps of another rank.
+      TypeError, ValueError: maps that are no real numbers, of another rank, or without pixels.
 
     Reference: arXiv 2309.12913 (the authors' code gives NaN for a constant map).
 
@@ -70,12 +74,14 @@ def normalize_maps(maps: Map) -> tuple[Map, Bool[Array, " b"]]:
     >>> maps.tolist(), empty.tolist()
     ([[[0.0, 1.0]], [[0.0, 0.0]]], [False, True])
     """
-    maps = jnp.asarray(maps)
+    maps = _checks.check_numbers("maps", maps)
     if maps.ndim not in (3, 4):
         hint = ": add a batch axis, maps[None]" if maps.ndim == 2 else ""
         raise ValueError(
             f"maps: expected [b, h, w] or signed [b, h, w, c], got shape {maps.shape}{hint}"
         )
+    if 0 in maps.shape[1:]:
+        raise ValueError(f"maps: expected at least one pixel, got shape {maps.shape}")
     axes, wide = tuple(range(1, maps.ndim)), at_least_float32(maps.dtype)
     dtype = maps.dtype if jnp.issubdtype(maps.dtype, jnp.floating) else wide
     # One over a small range is more than float16 can hold.
@@ -85,5 +91,7 @@ def normalize_maps(maps: Map) -> tuple[Map, Bool[Array, " b"]]:
     constant = high - low == 0
     if maps.ndim == 4:
         low, high = jnp.zeros_like(low), jnp.abs(maps).max(axes, keepdims=True)
-    scaled = (maps - low) / jnp.where(constant, 1, high - low)
-    return jnp.where(constant, 0, scaled).astype(dtype), constant.reshape(-1)
+    scaled = jnp.where(constant, 0, (maps - low) / jnp.where(constant, 1, high - low))
+    finite = jnp.isfinite(maps).all(axes, keepdims=True)
+    empty = (constant | ~finite).reshape(-1)
+    return jnp.where(finite, scaled, jnp.nan).astype(dtype), empty

@@ -146,7 +146,9 @@ def jacobian_statistics(
     ([[6.0, 2.0]], [36.0, -12.0], [[1.0, -1.0], [-1.0, 1.0]])
     """
     _checks.check_class_chunk(class_chunk)
-    names = _checks.check_methods(statistics, STATISTICS)
+    _checks.check_image_batch(images)
+    _checks.check_mesh(mesh)
+    names = _checks.check_methods(statistics, STATISTICS, "statistics")
     if "gram" in names:
         # It stands for the inner products of all weighted sums of classes, too.
         require_linear(estimator, "gram")

@@ -130,6 +130,7 @@ def test_damaged_configuration(run, text):
         ("class_names", 3),
         ("class_names", "cat"),
         ("class_names", ["cat", 3]),
+        ("class_names", ["cat", None]),
         ("class_names", ["cat"] * 100_001),
         ("image_shape", [10**9, 16, 1]),
         ("image_shape", [10**5, 10**5, 1]),

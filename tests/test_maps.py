@@ -159,7 +159,7 @@ def test_nan_stays_nan_when_scaled_or_reduced():
     scaled, empty = signsal_jax.normalize_maps(values)
     assert jnp.isnan(scaled[0]).all()
     assert scaled[1].tolist() == [[0, 1]]
-    assert empty.tolist() == [False, False]
+    assert empty.tolist() == [True, False]
     for channel in ("max", "sum", "l2"):
         reduced = signsal_jax.reduce_channels(values[..., None], channel)
         assert jnp.isnan(reduced[0, 0]).tolist() == [False, True]

@@ -108,7 +108,7 @@ def test_paired_difference_of_agreements():
         ),
         (
             lambda: signsal_jax.auc([1.0, 0.5], [0.0, 1.5]),
-            r"fractions: expected numbers in \[0, 1\], got \[0.0, 1.5\]",
+            r"fractions: expected numbers in \[0, 1\], got 1.5",
         ),
         (
             lambda: signsal_jax.auc([1.0, 0.5], [0.5, 0.5]),
@@ -128,7 +128,7 @@ def test_paired_difference_of_agreements():
         ),
         (
             lambda: signsal_jax.bootstrap_interval(KEY, np.ones(3), num_resamples=0),
-            "num_resamples: expected at least 1, got 0",
+            r"num_resamples: expected an integer in \[1, \d+\], got 0",
         ),
         (
             lambda: signsal_jax.paired_difference(KEY, np.ones(3), np.ones(4)),

@@ -111,6 +111,8 @@ def _check_curves(curves: Any, fills: Any, maps: Any) -> None:
                 f"{argument}: expected a mapping by name, such as saliency.maps, got "
                 f"{type(values).__name__}"
             )
+    if isinstance(curves, str) or not isinstance(curves, Sequence):
+        raise TypeError(f"curves: expected a sequence of pairs (fill, map), got {curves!r:.80}")
     for curve in curves:
         if not isinstance(curve, tuple | list) or len(curve) != 2:
             raise ValueError(f"curves: expected pairs (fill, map), got {curve!r}")
@@ -163,10 +165,11 @@ def evaluate_deletion(
     >>> {name: curve.agreement.tolist() for name, curve in curves.items()}
     {('black', 'vanilla'): [[False]], ('white', 'vanilla'): [[True]]}
     """
+    _checks.check_classifier(apply_fn)
     _checks.check_image_batch(images)
     images = jnp.asarray(images)
-    curves = tuple(curves)
     _check_curves(curves, fills, maps)
+    curves = tuple(curves)
     with matmul_precision(precision):
         logits = apply_fn(variables, images)
     _checks.check_logits(logits, len(images))
@@ -174,7 +177,7 @@ def evaluate_deletion(
         apply_fn,
         variables,
         images,
-        {name: jnp.asarray(maps[name]) for _, name in curves},
+        {name: _checks.check_numbers("maps", maps[name]) for _, name in curves},
         jnp.argmax(logits, axis=1),
         curves=curves,
         fills=fills,

@@ -18,7 +18,7 @@ from signsal_jax.evaluations._curves import (
     stacked,
 )
 from signsal_jax.evaluations.entry import MAPS, Classified, Entry, NetworkResult, Options
-from signsal_jax.evaluations.perturbation import FILLS, PAPER_FRACTIONS, blur
+from signsal_jax.evaluations.perturbation import FILLS, PAPER_FRACTIONS, blur, fill_values
 
 
 class InsertionCurve(NamedTuple):
@@ -84,11 +84,13 @@ def insertion_curve(
     >>> curve.agreement.tolist(), curve.inserted.tolist()
     ([[False, True]], [[0.25, 0.75]])
     """
+    _checks.check_classifier(apply_fn)
     _checks.check_image_batch(images)
-    images, maps = jnp.asarray(images), jnp.asarray(maps)
+    images, maps = jnp.asarray(images), _checks.check_numbers("maps", maps)
     if isinstance(canvas, str):
         _checks.check_member("canvas", canvas, (*FILLS, "blurred"))
         canvas = blur(images) if canvas == "blurred" else canvas
+    fill_values(canvas, images, "canvas")  # named as it is called here
     with matmul_precision(precision):
         logits = apply_fn(variables, images)
     _checks.check_logits(logits, len(images))

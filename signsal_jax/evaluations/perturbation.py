@@ -18,20 +18,27 @@ FILLS = {"black": 0.0, "white": 1.0}
 BLUR_SHARE = 1 / 16
 
 
-def fill_values(fill: Any, images: Array) -> Array:
+def fill_values(fill: Any, images: Array, name: str = "fill") -> Array:
     """The fill as an array that broadcasts to the images `[b, h, w, c]`, in their dtype.
 
     Raises:
-      ValueError: an unknown name, or a shape that `delete` does not take.
+      TypeError, ValueError: an unknown name, an array of integers (such as an image with pixels
+        up to 255), or a shape that `delete` does not take.
     """
     if isinstance(fill, str):
-        _checks.check_member("fill", fill, tuple(FILLS))
+        _checks.check_member(name, fill, tuple(FILLS))
         fill = FILLS[fill]
-    values = jnp.asarray(fill, images.dtype)
+    given = _checks.check_numbers(name, fill)
+    if hasattr(fill, "dtype") and not jnp.issubdtype(given.dtype, jnp.floating):
+        raise TypeError(
+            f"{name}: expected floating point in [0, 1] like the images, got {given.dtype}: "
+            f"convert with {name}.astype('float32') / 255"
+        )
+    values = given.astype(images.dtype)
     accepted = ((), images.shape[3:], images.shape[1:], images.shape)
     if values.shape not in accepted:
         raise ValueError(
-            "fill: expected 'black', 'white', a number, one value a channel "
+            f"{name}: expected 'black', 'white', a number, one value a channel "
             f"{list(images.shape[3:])}, or an image {list(images.shape[1:])}, got "
             f"shape {values.shape}"
         )
@@ -79,9 +86,11 @@ def deletion_masks(
     >>> [int(m.sum()) for m in masks]
     [1, 3]
     """
-    maps = jnp.asarray(maps)
+    maps = _checks.check_numbers("maps", maps)
     if maps.ndim != 3:
         raise ValueError(f"maps: expected rank 3 [batch, height, width], got shape {maps.shape}")
+    if 0 in maps.shape:
+        raise ValueError(f"maps: expected at least one map and pixel, got shape {maps.shape}")
     _checks.check_member("rule", rule, RULES)
     flat = maps.reshape(maps.shape[0], -1)
     size = flat.shape[1]
@@ -122,11 +131,11 @@ def delete(images: Images, mask: Bool[AnyArray, "b h w"], fill: Any = "black") -
     [1.0, 0.5]
     """
     _checks.check_image_batch(images)
+    _checks.check_boolean("mask", mask)
     if jnp.shape(mask) != images.shape[:3]:
         raise ValueError(
             f"mask: expected the images' shape {images.shape[:3]}, got {jnp.shape(mask)}"
         )
-    _checks.check_boolean("mask", mask)
     images = jnp.asarray(images)
     return jnp.where(jnp.asarray(mask)[..., None], fill_values(fill, images), images)
 

@@ -28,6 +28,7 @@ def resolve_chunk(
     """
     _checks.check_class_chunk(class_chunk, auto=True)
     if isinstance(class_chunk, str):
+        _checks.check_classifier(apply_fn)
         _checks.check_image_batch(images)
         program, _, _ = trace(apply_fn, variables, images)
         return max(1, AUTO_BYTES // (_ARRAYS_HELD * _largest_array(program.jaxpr)))

@@ -95,6 +95,7 @@ def require_linear(estimator: Estimator, what: str) -> None:
     >>> from signsal_jax import gradients
     >>> gradients.require_linear(gradients.plain(), "gram")
     """
+    check_estimator(estimator)
     if not estimator.linear:
         raise ValueError(
             f"estimator: expected one that is linear in the class scores, which {what} needs, got "

@@ -33,6 +33,7 @@ def linearize(
 
     Checks what goes in and what comes out, once for all estimators.
     """
+    _checks.check_classifier(apply_fn)
     _checks.check_image_batch(images)
     _checks.check_member("output", output, OUTPUTS)
     check_estimator(estimator)

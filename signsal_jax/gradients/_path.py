@@ -1,7 +1,6 @@
 """Integrated gradients: the gradient averaged along the way from a baseline to the image."""
 
 import dataclasses
-import operator
 from typing import Any
 
 import jax
@@ -9,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from signsal_jax import _checks
 from signsal_jax._precision import at_least_float32, matmul_precision
 from signsal_jax._types import ApplyFn, Gradients, Images, Logits, Variables
 from signsal_jax.gradients._average import mean_pullback
@@ -97,14 +97,12 @@ def integrated_gradients(baseline: Any = 0.0, steps: int = 32) -> Estimator:
     [0.25, 0.25]
     """
     if not isinstance(baseline, Array):
-        baseline = np.asarray(baseline)
+        baseline = _checks.as_array("baseline", baseline)
     if not (jnp.issubdtype(baseline.dtype, jnp.floating) or baseline.dtype.kind in "iu"):
         raise TypeError(f"baseline: expected real numbers, got {baseline.dtype}")
     if baseline.ndim == 2 or baseline.ndim > 4:
         raise ValueError(f"{_EXPECTED}, got shape {baseline.shape}")
-    steps = operator.index(steps)
-    if steps < 1:
-        raise ValueError(f"steps: expected at least 1, got {steps}")
+    steps = _checks.check_integer("steps", steps, least=1)
     return IntegratedGradients(baseline, steps)
 
 

@@ -105,12 +105,15 @@ def sharded_extrema(
     """
     _checks.check_class_chunk(class_chunk)
     _checks.check_image_batch(images)
+    _checks.check_mesh(mesh)
     if len(images) % mesh.shape["data"]:
         raise ValueError(
             f"images: expected a multiple of the mesh's {mesh.shape['data']} along data, got "
             f"{len(images)}: see signsal_jax.sharding.pad"
         )
-    one_each = not isinstance(target, str) and jnp.ndim(target) == 1
+    if not isinstance(target, str):
+        target = _checks.check_integers("target", target)
+    one_each = not isinstance(target, str) and target.ndim == 1
 
     def local(variables: Any, images: Array, target_rows: Any) -> ClassExtrema:
         images = spread_over_classes(images)

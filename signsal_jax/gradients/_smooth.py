@@ -2,13 +2,14 @@
 
 import dataclasses
 import math
-import operator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
+from signsal_jax import _checks
 from signsal_jax._precision import matmul_precision
 from signsal_jax._types import ApplyFn, Images, Logits, Variables
 from signsal_jax.gradients._average import mean_pullback
@@ -93,23 +94,10 @@ def smooth_grad(key: Any, samples: int = 32, noise: float = 0.1) -> Estimator:
     >>> saliency.maps["positive"][0].tolist()
     [[2.0, 2.0], [2.0, 2.0]]
     """
-    if not _is_key(key):
-        raise TypeError(
-            f"key: expected one key from jax.random.key, got {getattr(key, 'dtype', key)!r} of "
-            f"shape {jnp.shape(key)}"
-        )
-    samples, noise = operator.index(samples), float(noise)
-    if samples < 1:
-        raise ValueError(f"samples: expected at least 1, got {samples}")
+    _checks.check_key("key", key)
+    samples = _checks.check_integer("samples", samples, least=1)
+    if isinstance(noise, bool) or not isinstance(noise, int | float | np.integer | np.floating):
+        raise TypeError(f"noise: expected a number, got {noise!r:.80}")
     if not (noise >= 0 and math.isfinite(noise)):
         raise ValueError(f"noise: expected a finite standard deviation of at least 0, got {noise}")
-    return SmoothGrad(key, samples, noise)
-
-
-def _is_key(key: Any) -> bool:
-    """Whether it is one key, typed or of the older kind: an array of unsigned integers."""
-    if not isinstance(key, Array):
-        return False
-    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        return key.ndim == 0
-    return key.ndim == 1 and key.dtype == jnp.uint32
+    return SmoothGrad(key, samples, float(noise))

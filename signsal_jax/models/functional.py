@@ -26,7 +26,8 @@ def from_nnx(model: nnx.Module) -> tuple[ApplyFn, Variables]:
     all variables would move the batch statistics, too.
 
     Raises:
-      TypeError: not a Flax NNX module.
+      TypeError, ValueError: not a Flax NNX module, or one that cannot be called or has no
+        variables.
 
     >>> import jax.numpy as jnp, signsal_jax
     >>> apply_fn, variables = signsal_jax.from_nnx(signsal_jax.models.create("cnn", 10))
@@ -35,6 +36,10 @@ def from_nnx(model: nnx.Module) -> tuple[ApplyFn, Variables]:
     """
     if not isinstance(model, nnx.Module):
         raise TypeError(f"model: expected a flax.nnx.Module, got {type(model).__name__}")
+    if not callable(model):
+        raise TypeError(f"model: expected one with __call__, got a {type(model).__name__}")
+    if not jax.tree.leaves(nnx.state(model)):
+        raise ValueError(f"model: expected variables, got a {type(model).__name__} with none")
     inference = nnx.clone(model)
     inference.eval()
     graph, generators, variables = nnx.split(inference, nnx.RngState, ...)

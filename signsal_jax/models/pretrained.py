@@ -87,9 +87,9 @@ def load(
       `Model`: apply_fn, variables, class names, input shape, and the origin to record.
 
     Raises:
-      ValueError: an unknown name, weights missing or not wanted, class names that do not fit;
-        and `weights.WeightsError`: a damaged file or weights that do not fit the network (one
-        error lists missing, unused and mis-shaped keys).
+      TypeError, ValueError: an unknown name, weights missing or not wanted, class names that do
+        not fit; and `weights.WeightsError`: a damaged file or weights that do not fit the network
+        (one error lists missing, unused and mis-shaped keys).
       OSError, ImportError: an absent file or extra.
 
     >>> import signsal_jax
@@ -97,7 +97,11 @@ def load(
     >>> model.input_shape, model.class_names[:2]
     ((32, 32, 3), ('airplane', 'automobile'))
     """
-    _checks.check_member("model", name, (*PACKAGED, *MODELS))
+    _checks.check_member("name", name, (*PACKAGED, *MODELS))
+    _checks.check_flag("preprocess", preprocess)
+    if weights is not None and not isinstance(weights, str | os.PathLike):
+        raise TypeError(f"weights: expected a path or an hf:// id, got {type(weights).__name__}")
+    _check_class_names(class_names)
     if name in PACKAGED:
         for argument, value in (("weights", weights), ("class_names", class_names)):
             if value is not None:
@@ -113,6 +117,17 @@ def load(
     size = image_size(name)
     photos = {"crop": layout.crop, "interpolation": layout.interpolation}
     return Model(*from_nnx(network), names, (size, size, 3), origin, photos)
+
+
+def _check_class_names(names: Any) -> None:
+    if names is None:
+        return
+    # A string is a sequence of strings, too: of its letters.
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise TypeError(f"class_names: expected a sequence of names, got {names!r:.80}")
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"class_names: expected texts, got {name!r:.80}")
 
 
 def load_network(

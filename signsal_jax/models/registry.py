@@ -70,17 +70,21 @@ _ARCHITECTURES: dict[str, _Architecture] = {
     "cifar_resnet56": _Architecture(_cifar_resnet(56), image_size=32, has_head=False),
 }
 MODELS = tuple(_ARCHITECTURES)
+# Far above any classifier of images, and small enough that no weights of them fill the memory.
+MOST_CLASSES = 100_000
+MOST_CHANNELS = 1024
 # Those that keep their ImageNet layer, with a linear one on top, as the paper does.
 HEADED = tuple(name for name, architecture in _ARCHITECTURES.items() if architecture.has_head)
 
 
 def _checked_rngs(name: str, num_classes: int, in_features: int, key: Array | None) -> nnx.Rngs:
-    _checks.check_member("model", name, MODELS)
-    if num_classes < 2:
-        raise ValueError(f"num_classes: expected at least 2, got {num_classes}")
-    if in_features < 1:
-        raise ValueError(f"in_features: expected at least 1, got {in_features}")
-    return nnx.Rngs(params=jax.random.key(0) if key is None else key)
+    _checks.check_member("name", name, MODELS)
+    _checks.check_integer("num_classes", num_classes, least=2, most=MOST_CLASSES)
+    _checks.check_integer("in_features", in_features, least=1, most=MOST_CHANNELS)
+    if key is None:
+        key = jax.random.key(0)
+    _checks.check_key("key", key)
+    return nnx.Rngs(params=key)
 
 
 def create(
@@ -93,7 +97,7 @@ def create(
         "resnet34", "resnet50", "convnext_tiny", "efficientnet_lite0") keep their 1000-way layer
         and get the paper's linear layer on top; `create_backbone` leaves it out. The
         "cifar_resnet" ones end in `num_classes` themselves.
-      num_classes: how many logits, at least 2.
+      num_classes: how many logits, 2 to 100 000.
       in_features: image channels: 1 for grayscale, 3 for colour.
       key: a `jax.random` key for the initial weights (torch's defaults: uniform within
         1/sqrt(fan in)); None for `jax.random.key(0)`.
@@ -103,8 +107,8 @@ def create(
       into `apply_fn` and variables.
 
     Raises:
-      ValueError: an unknown name (the message lists the valid ones), fewer than two classes or
-        no channel.
+      TypeError, ValueError: an unknown name (the message lists the valid ones), fewer than two
+        classes or no channel, too many of either, or a key that is not one.
 
     Reference: arXiv 2309.12913, the networks.
 
@@ -150,5 +154,5 @@ def image_size(name: str) -> int:
     >>> registry.image_size("efficientnet_lite0")
     224
     """
-    _checks.check_member("model", name, MODELS)
+    _checks.check_member("name", name, MODELS)
     return _ARCHITECTURES[name].image_size

@@ -275,7 +275,7 @@ def load(data: memoryview, start: int = 0) -> tuple[Any, dict[str, Storage], int
 
     >>> import os, pickle
     >>> load(memoryview(pickle.dumps({"epoch": 3, "best": [0.5]})))
-    ({'epoch': 3, 'best': [0.5]}, {}, 42)
+    ({'epoch': 3, 'best': [0.5]}, {}, 45)
     >>> load(memoryview(pickle.dumps(os.getcwd)))
     Traceback (most recent call last):
     ...

@@ -153,5 +153,5 @@ def test_booleans_under_strict_promotion():
 
 @pytest.mark.usefixtures("no_typecheck")
 def test_a_mask_of_numbers():
-    with pytest.raises(TypeError, match="mask: expected booleans, got float32"):
+    with pytest.raises(TypeError, match="mask: expected booleans, got float"):
         signsal_jax.fidelity(np.ones((2, 3), bool), np.array([1, 0.5]))

@@ -54,8 +54,9 @@ def progress(title: str, total: int, unit: str, *, initial: int = 0, hidden: boo
 
 
 def write(text: str) -> None:
-    """Prints a line to stdout, above the bar if one is shown."""
+    """Prints a line to stdout at once, above the bar if one is shown."""
     tqdm.write(text)
+    sys.stdout.flush()
 
 
 class Lines:

@@ -1,14 +1,24 @@
 """Eager checks of static facts (ranks, dtypes, names) and host-side checks of values."""
 
+import sys
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 _CHANNEL_COUNTS = (1, 2, 3, 4)
+_ONE_LOGIT = ": for a sigmoid classifier pass signsal_jax.two_class(apply_fn)"
+
+
+class PixelRangeWarning(UserWarning):
+    """Images whose pixels are far outside [0, 1], such as 0 to 255."""
+
+
+_warned_of_pixel_range = False
 
 
 def check_image_batch(images: Any) -> None:
@@ -36,6 +46,35 @@ def check_image_batch(images: Any) -> None:
         raise ValueError(f"images: expected at least one image and pixel, got shape {shape}")
 
 
+def warn_of_pixel_range(images: Any) -> None:
+    """Warns, once per process, of pixels above 2 where the values are known on the host's side.
+
+    Inside `jax.jit` they are not, and nothing is checked: see `check_images`.
+    """
+    global _warned_of_pixel_range
+    known = not isinstance(images, jax.core.Tracer) and getattr(
+        images, "is_fully_addressable", True
+    )
+    if _warned_of_pixel_range or not known:
+        return
+    highest = float(np.asarray(images).max())
+    if highest > 2:
+        _warned_of_pixel_range = True
+        warnings.warn(
+            f"images: expected pixels in [0, 1], got {highest:g}: divide by 255?",
+            PixelRangeWarning,
+            stacklevel=_level_outside(),
+        )
+
+
+def _level_outside() -> int:
+    """The `stacklevel` that names the line which called this library."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back and frame.f_globals["__name__"].partition(".")[0] == "signsal_jax":
+        frame, level = frame.f_back, level + 1
+    return level
+
+
 def check_logits(logits: Any, batch: int, *, min_classes: int = 1) -> None:
     """Raises unless `logits` is floating `[batch, k]` with `k >= min_classes`."""
     if not isinstance(logits, Array | np.ndarray):
@@ -43,13 +82,16 @@ def check_logits(logits: Any, batch: int, *, min_classes: int = 1) -> None:
             f"apply_fn: expected one array of logits [batch, classes], got {type(logits).__name__}"
         )
     if logits.ndim != 2 or logits.shape[0] != batch:
+        hint = _ONE_LOGIT if logits.ndim == 1 else ""
         raise ValueError(
-            f"apply_fn: expected logits of shape [{batch}, classes], got {logits.shape}"
+            f"apply_fn: expected logits of shape [{batch}, classes], got {logits.shape}{hint}"
         )
     if not jnp.issubdtype(logits.dtype, jnp.floating):
         raise TypeError(f"apply_fn: expected floating-point logits, got {logits.dtype}")
     if logits.shape[1] < min_classes:
-        raise ValueError(f"apply_fn: expected at least {min_classes} classes, got {logits.shape}")
+        raise ValueError(
+            f"apply_fn: expected at least {min_classes} classes, got {logits.shape}{_ONE_LOGIT}"
+        )
 
 
 def check_classifier(apply_fn: Any) -> None:
@@ -178,21 +220,30 @@ def check_integers(name: str, indices: Any) -> Array | np.ndarray:
     return values
 
 
-def check_indices(name: str, indices: Any, num_classes: int) -> Array | np.ndarray:
-    """The indices as an array; raises unless integers, and in range where that is known here.
+def check_indices(name: str, indices: Any, num_classes: int) -> Array:
+    """The indices as an int32 array; raises unless integers, and in range where that is known here.
 
     Device arrays are not looked at, since that would wait for the device: an index out of
     range is then flagged in the results instead (`Saliency.valid`).
     """
     values = check_integers(name, indices)
     if isinstance(values, Array):
-        return values
+        return _as_int32(values)
     wrong = values[(values < 0) | (values >= num_classes)]
     if wrong.size:
         raise ValueError(
             f"{name}: expected class indices in [0, {num_classes - 1}], got {wrong.flat[0]}"
         )
-    return values
+    return jnp.asarray(values, jnp.int32)
+
+
+def _as_int32(indices: Array) -> Array:
+    """Neither narrower, where a number of classes would wrap, nor wrapped to an index in range."""
+    limits = jnp.iinfo(jnp.int32)
+    if jnp.iinfo(indices.dtype).max > limits.max:
+        lowest = max(limits.min, int(jnp.iinfo(indices.dtype).min))
+        indices = jnp.clip(indices, lowest, limits.max)
+    return indices.astype(jnp.int32)
 
 
 def check_fractions(fractions: Any) -> np.ndarray:

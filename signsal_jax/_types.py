@@ -44,3 +44,4 @@ class ClassExtrema(NamedTuple):
     highest_class: Int[Array, "b h w c"] | None = None
     lowest: Gradients | None = None
     lowest_class: Int[Array, "b h w c"] | None = None
+    rivals: Int[Array, "b r"] | None = None

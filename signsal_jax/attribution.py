@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import jax.numpy as jnp
-
 from signsal_jax import _checks
 from signsal_jax._types import ApplyFn, Images, Variables
 from signsal_jax.gradients import Estimator, class_extrema, plain, target_gradient
@@ -19,6 +17,7 @@ def saliency_maps(
     *,
     methods: Sequence[str] = METHODS,
     target: Any = "predicted",
+    rivals: Any = "all",
     output: str = "logits",
     channel: str = "max",
     normalize: bool = True,
@@ -40,6 +39,9 @@ def saliency_maps(
       images: float `[b, h, w, c]`, pixels in [0, 1].
       methods: any of `METHODS`.
       target: the class to explain: "predicted", one index for all, or `[b]`, such as labels.
+      rivals: the classes that active and inactive compare the target with: "all" others, the K
+        with the highest logits of each image, or a list of class indices; only they and the
+        target are pulled back.
       output: the score that is differentiated: "logits", "log_softmax" or "softmax".
       channel: over channels take "max" (the paper's), "sum" or "l2" of absolute values, or
         "none" for signed values per channel.
@@ -77,12 +79,10 @@ def saliency_maps(
     _checks.check_class_chunk(class_chunk, auto=True)
     settings = {"target": target, "output": output, "precision": precision, "estimator": estimator}
     if set(methods) & set(COMPARATIVE_METHODS):
-        extrema = class_extrema(apply_fn, variables, images, class_chunk=class_chunk, **settings)
+        settings |= {"rivals": rivals, "class_chunk": class_chunk}
+        extrema = class_extrema(apply_fn, variables, images, **settings)
     else:
         extrema = target_gradient(apply_fn, variables, images, **settings)
-    # A classifier can swallow a NaN pixel (by a comparison, say): let the gradient carry it on.
-    finite = jnp.isfinite(jnp.asarray(images)).all((1, 2, 3), keepdims=True)
-    extrema = extrema._replace(gradient=jnp.where(finite, extrema.gradient, jnp.nan))
     return maps_from_extrema(
         extrema, methods=methods, channel=channel, normalize=normalize, ties=ties
     )

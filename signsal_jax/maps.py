@@ -36,6 +36,8 @@ class Saliency(NamedTuple):
         positive exactly where a channel is strictly active (inactive). NaN where not valid.
       runner_up: for active and inactive, `[b, h, w]`: the class closest to the target in that
         channel; -1 where not valid.
+      rivals: `[b, r]`, the classes that active and inactive compare with, in ascending order (`k`
+        in the target's own place); None for all.
     """
 
     logits: Logits
@@ -45,6 +47,7 @@ class Saliency(NamedTuple):
     valid: Bool[Array, " b"]
     margin: Mapping[str, Float[Array, "b h w"]]
     runner_up: Mapping[str, Int[Array, "b h w"]]
+    rivals: Int[Array, "b r"] | None = None
 
 
 def kept_gradient(
@@ -233,4 +236,5 @@ def maps_from_extrema(
         runner_up=OrderedDict(
             (method, jnp.where(known, rival, -1)) for method, (_, rival) in ranked.items()
         ),
+        rivals=extrema.rivals,
     )

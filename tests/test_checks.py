@@ -1,11 +1,16 @@
 """Bad input to the core: each mistake by its own message, with what was expected and got."""
 
+import functools
+import warnings
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import signsal_jax
+from signsal_jax import _checks
 from tests import toys
 
 IMAGES = np.full((2, 5, 6, 3), 0.5, np.float32)
@@ -209,3 +214,38 @@ def test_annotations_are_off_only_where_asked(no_typecheck):
     """The fixture works: without it, beartype would name the annotation instead."""
     with pytest.raises(ValueError, match="expected rank 4"):
         signsal_jax.saliency_maps(toys.mlp, VARIABLES, IMAGES[0])
+
+
+class TestPixelRange:
+    """Pixels of 0 to 255, which are not divided, are said once where the values are known."""
+
+    @pytest.fixture(autouse=True)
+    def not_warned_yet(self, monkeypatch):
+        monkeypatch.setattr(_checks, "_warned_of_pixel_range", False)
+
+    @pytest.mark.parametrize("convert", [np.asarray, jnp.asarray])
+    def test_one_warning_at_the_caller(self, convert):
+        images = convert(np.full((1, 2, 2, 1), 255.0, np.float32))
+        variables = jnp.ones((2, 2, 2, 1)), jnp.zeros(2)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            signsal_jax.signed_jacobian(toys.linear, variables, images)
+            signsal_jax.signed_jacobian(toys.linear, variables, images)
+            signsal_jax.evaluate_deletion(toys.linear, variables, images, {}, curves=[])
+        assert [warning.category for warning in caught] == [signsal_jax.PixelRangeWarning]
+        assert "expected pixels in [0, 1], got 255" in str(caught[0].message)
+        assert "signsal_jax" not in Path(caught[0].filename).parts[-2:]
+
+    def test_deletion_warns_too(self):
+        variables = jnp.ones((2, 2, 2, 1)), jnp.zeros(2)
+        with pytest.warns(signsal_jax.PixelRangeWarning):
+            signsal_jax.evaluate_deletion(
+                toys.linear, variables, jnp.full((1, 2, 2, 1), 3.0), {}, curves=[]
+            )
+
+    def test_neither_inside_jit_nor_of_normalized_images(self):
+        variables = jnp.ones((2, 2, 2, 1)), jnp.zeros(2)
+        jacobian = functools.partial(signsal_jax.signed_jacobian, toys.linear, variables)
+        jax.jit(jacobian)(jnp.full((1, 2, 2, 1), 255.0))
+        jacobian(jnp.full((1, 2, 2, 1), 2.0))
+        jacobian(jnp.full((1, 2, 2, 1), jnp.nan))

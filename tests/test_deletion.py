@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import export
 
 import signsal_jax
 from signsal_jax.evaluations import _curves
@@ -337,3 +338,19 @@ class TestErrors:
         for curves in (("black", "vanilla"), [("black",)], [3]):
             with pytest.raises(ValueError, match=r"curves: expected pairs \(fill, map\), got"):
                 evaluate({"vanilla": self.maps}, curves=curves)
+
+
+def test_a_symbolic_batch_exports():
+    variables, images = toys.mlp_variables(0, 3, 24), toys.random_images(1, (3, 3, 4, 2))
+    maps = {name: toys.random_images(2, (3, 3, 4)) for name in signsal_jax.METHODS}
+
+    def evaluate(images, maps):
+        curves = signsal_jax.evaluate_deletion(toys.mlp, variables, images, maps)
+        return [tuple(curve) for curve in curves.values()]
+
+    (batch,) = export.symbolic_shape("b")
+    symbolic = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((batch, *leaf.shape[1:]), leaf.dtype), (images, maps)
+    )
+    found = export.export(jax.jit(evaluate))(*symbolic).call(images, maps)
+    jax.tree.map(np.testing.assert_array_equal, found, evaluate(images, maps))

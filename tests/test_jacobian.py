@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import export
 from jax.sharding import PartitionSpec
 
 import signsal_jax
@@ -458,3 +459,66 @@ def test_cpu_streams_in_the_memory_of_two_classes():
 
     assert temporary_bytes(500) < 1.05 * temporary_bytes(50)
     assert temporary_bytes(500) < 20 * 2 * 48 * 48 * 3 * 4
+
+
+def test_forward_over_reverse_is_the_oracles():
+    """`jax.jacfwd` and `jax.hessian`, of which the latter is forward over reverse over reverse."""
+    variables, images = setup_mlp(3, batch=1)
+
+    def found(images):
+        jacobian = signsal_jax.signed_jacobian(toys.mlp, variables, images)[1]
+        extrema = signsal_jax.class_extrema(toys.mlp, variables, images, target=0)
+        maps = signsal_jax.saliency_maps(
+            toys.mlp, variables, images, target=0, methods=["positive"], normalize=False
+        ).maps
+        return jacobian, extrema.gradient - extrema.highest * extrema.lowest, maps["positive"]
+
+    def oracle(images):
+        jacobian = toys.oracle_jacobian(toys.mlp, variables, images)
+        own, others = jacobian[:, 0], jacobian[:, 1:]
+        return jacobian, own - others.max(1) * others.min(1), jax.nn.relu(own).max(-1)
+
+    def loss(function):
+        return lambda images: sum((values**2).sum() for values in function(images))
+
+    derivatives = [jax.jit(jax.jacfwd(f))(images) for f in (found, oracle)]
+    jax.tree.map(toys.assert_close, *derivatives)
+    toys.assert_close(*(jax.jit(jax.hessian(loss(f)))(images) for f in (found, oracle)))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "uint32"])
+def test_indices_of_any_type_name_one_class(dtype):
+    weights = toys.random_images(0, (1000, 1, 2, 1))
+    variables, images = (weights, jnp.zeros(1000)), jnp.ones((1, 1, 2, 1))
+    index = jnp.asarray([5], dtype)
+    _, jacobian = signsal_jax.signed_jacobian(toys.linear, variables, images, classes=index)
+    toys.assert_close(jacobian[:, 0], weights[5:6])
+    saliency = signsal_jax.saliency_maps(
+        toys.linear, variables, images, target=index, methods=["positive"], normalize=False
+    )
+    assert saliency.target.tolist() == [5]
+    toys.assert_close(saliency.maps["positive"], weights[5:6, :, :, 0])
+
+
+def test_an_index_beyond_int32_names_no_class():
+    variables, images = setup_mlp(4)
+    classes = jnp.asarray([2**32 - 1, 1], jnp.uint32)
+    _, jacobian = signsal_jax.signed_jacobian(toys.mlp, variables, images, classes=classes)
+    assert jacobian.any((0, 2, 3, 4)).tolist() == [False, True]
+    with jax.enable_x64(True):
+        wide = jnp.asarray([2**32 + 1, -(2**32) + 1, 1])
+        _, jacobian = signsal_jax.signed_jacobian(toys.mlp, variables, images, classes=wide)
+        assert jacobian.any((0, 2, 3, 4)).tolist() == [False, False, True]
+
+
+def test_automatic_chunk_of_a_symbolic_batch_exports():
+    variables, images = setup_mlp(4, batch=3)
+    extrema = jax.jit(
+        lambda x: signsal_jax.class_extrema(toys.mlp, variables, x, class_chunk="auto")
+    )
+    (batch,) = export.symbolic_shape("b")
+    symbolic = jax.ShapeDtypeStruct((batch, *images.shape[1:]), images.dtype)
+    exported = export.export(extrema)(symbolic)
+    jacobian = np.asarray(toys.oracle_jacobian(toys.mlp, variables, images))
+    target = np.asarray(toys.mlp(variables, images)).argmax(1)
+    assert_extrema(type(extrema(images))(*exported.call(images)), jacobian, target)

@@ -227,3 +227,35 @@ def test_options_that_do_not_go_together(tmp_path, capsys, options, message):
     photo = picture(tmp_path / "photo.png")
     arguments = ["explain", photo, *options, "--out", tmp_path / "out"]
     assert_refused(capsys, tmp_path, message, arguments=arguments)
+
+
+def test_a_grayscale_network(saved):
+    arrays = seeded("cnn", 10)
+    key = "cnn_net.0.weight"
+    arrays[key] = np.ascontiguousarray(arrays[key][:, :1])
+    model = models.load("cnn", weights=saved(arrays))
+    assert model.input_shape == (32, 32, 1)
+    gray = np.random.default_rng(0).random((2, 32, 32, 1), np.float32)
+    # The same network of color, whose other channels are zero.
+    color = models.load(
+        "cnn",
+        weights=saved(
+            arrays | {key: np.pad(arrays[key], ((0, 0), (0, 2), (0, 0), (0, 0)))},
+            "color.safetensors",
+        ),
+    )
+    np.testing.assert_allclose(
+        model.apply_fn(model.variables, gray),
+        color.apply_fn(color.variables, np.repeat(gray, 3, axis=3)),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+def test_a_grayscale_network_cannot_be_normalized_as_color(saved):
+    arrays = seeded("cifar_resnet20", 10)
+    arrays["conv1.weight"] = np.ascontiguousarray(arrays["conv1.weight"][:, :1])
+    path = saved(arrays)
+    with pytest.raises(ValueError, match="preprocess: expected False for weights of 1 channel"):
+        models.load("cifar_resnet20", weights=path)
+    assert models.load("cifar_resnet20", weights=path, preprocess=False).input_shape[2] == 1

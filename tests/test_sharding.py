@@ -1,10 +1,13 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from signsal_jax import class_extrema, models, sharding
+from signsal_jax import class_extrema, maps_from_extrema, models, sharding
 from signsal_jax.gradients import sharded_extrema
+from signsal_jax.study import StudyConfig, study_step
 from tests import toys
 
 MESHES = [(1, 1, 2), (8, 1, None), (8, 2, 2), (3, 3, None)]
@@ -128,3 +131,37 @@ def test_padding_keeps_rows_in_place_and_is_masked():
     np.testing.assert_array_equal(padded[mask], rows)
     assert padded.shape == (5, 2)
     assert mask.sum() == 3
+
+
+def test_what_is_not_a_number_is_one_on_no_device():
+    """A NaN logit, and a NaN pixel that the classifier swallows, with classes split."""
+    variables, images = toys.mlp_variables(0, 6, 24), toys.random_images(1, (4, 3, 4, 2))
+    images = images.at[1, 0, 0, 0].set(jnp.nan)
+
+    def apply_fn(variables, images):
+        logits = toys.mlp(variables, jnp.where(images > 0.01, images, 0))
+        return logits + jnp.where(images[:, :1, 0, 1] == 2, jnp.nan, 0)
+
+    images = images.at[2, 0, 0, 1].set(2)
+    found = extrema(apply_fn, variables, np.asarray(images), 8, 2, target=3)
+    one = jax.device_get(class_extrema(apply_fn, variables, images, target=3))
+    for result in (found, one):
+        assert np.isnan(result.logits).all(1).tolist() == [False, False, True, False]
+        assert np.isnan(result.gradient).all((1, 2, 3)).tolist()[:2] == [False, True]
+    valid = maps_from_extrema(jax.tree.map(jnp.asarray, found)).valid
+    assert valid.tolist() == [True, False, False, True]
+
+
+def test_a_study_finds_the_same_images_invalid():
+    variables, images = toys.mlp_variables(0, 6, 24), toys.random_images(1, (4, 3, 4, 2))
+    images = images.at[1, 0, 0, 0].set(jnp.nan)
+    mesh = sharding.make_mesh(jax.devices()[:4], class_devices=2)
+
+    def apply_fn(variables, images):
+        return toys.mlp(variables, jnp.where(images > 0.01, images, 0))
+
+    for methods in (("vanilla",), ("active",)):
+        config = StudyConfig("none", store=("maps",), methods=methods)
+        step = jax.jit(functools.partial(study_step, apply_fn, config=config, mesh=mesh))
+        found = step(variables, images, jnp.zeros(4, jnp.int32))
+        assert found["valid"].tolist() == [True, False, True, True]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, export
 from jaxtyping import Bool, Float, Int
 
 from signsal_jax import _checks
@@ -68,8 +68,9 @@ def perturbation_curves(
     # A fraction that deletes nothing needs no network: it agrees with the unchanged image.
     counts = deleted_counts(fractions, images.shape[1] * images.shape[2])
     changed = np.full(len(counts), True) if insert else counts > 0
-    agreement = jnp.ones((len(counts), len(curves), len(images)), bool)
-    valid = jnp.ones((len(curves), len(images)), bool)
+    batch = images.shape[0]
+    agreement = jnp.ones((len(counts), len(curves), batch), bool)
+    valid = jnp.ones((len(curves), batch), bool)
     if changed.any():
         overwritten = {name: ~mask if insert else mask for name, mask in selected.items()}
         with matmul_precision(precision):
@@ -134,8 +135,8 @@ def _agreements(
 
     def judge(deleted: Array) -> tuple[Array, Array]:
         logits = apply_fn(variables, deleted)
-        _checks.check_logits(logits, len(deleted))
-        classes = jnp.argmax(logits, axis=1).reshape(-1, len(images))
+        _checks.check_logits(logits, deleted.shape[0])
+        classes = jnp.argmax(logits, axis=1).reshape(-1, images.shape[0])
         return classes == predicted[None], ~jnp.isnan(logits).any(1).reshape(classes.shape)
 
     def delete_all(masks: list[Array]) -> list[Array]:
@@ -153,7 +154,11 @@ def _agreements(
 
         return lambda masks: jax.lax.scan(step, None, masks, unroll=unroll)[1]
 
-    curves = min(max(_CPU_PIXELS // max(math.prod(images.shape[:3]), 1), 1), len(masks))
+    pixels = math.prod(images.shape[:3])
+    if export.is_symbolic_dim(pixels):
+        curves = 1  # the batch may be of any size
+    else:
+        curves = min(max(_CPU_PIXELS // max(pixels, 1), 1), len(masks))
     return jax.lax.platform_dependent(
         masks,
         cpu=over_fractions(curves, _CPU_FRACTIONS if curves == len(masks) else 1),

@@ -167,12 +167,13 @@ def evaluate_deletion(
     """
     _checks.check_classifier(apply_fn)
     _checks.check_image_batch(images)
+    _checks.warn_of_pixel_range(images)
     images = jnp.asarray(images)
     _check_curves(curves, fills, maps)
     curves = tuple(curves)
     with matmul_precision(precision):
         logits = apply_fn(variables, images)
-    _checks.check_logits(logits, len(images))
+    _checks.check_logits(logits, images.shape[0])
     found = perturbation_curves(
         apply_fn,
         variables,

@@ -10,13 +10,13 @@ from signsal_jax.gradients._estimator import (
 from signsal_jax.gradients._extrema import (
     class_extrema as class_extrema,
     resolve_target as resolve_target,
+    target_extrema as target_extrema,
     target_gradient as target_gradient,
 )
 from signsal_jax.gradients._hosted import HostedExtrema as HostedExtrema
 from signsal_jax.gradients._jacobian import signed_jacobian as signed_jacobian
 from signsal_jax.gradients._linearize import (
     CPU_CLASSES as CPU_CLASSES,
-    class_gradients as class_gradients,
     linearize as linearize,
     same_class_gradients as same_class_gradients,
 )

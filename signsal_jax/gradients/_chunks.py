@@ -1,11 +1,12 @@
 """How many classes are pulled back at a time."""
 
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import jax.extend.core as jex
 import jax.numpy as jnp
-import numpy as np
-from jax import Array
+from jax import Array, export
 from jaxtyping import Int
 
 from signsal_jax import _checks
@@ -31,21 +32,22 @@ def resolve_chunk(
         _checks.check_classifier(apply_fn)
         _checks.check_image_batch(images)
         program, _, _ = trace(apply_fn, variables, images)
-        return max(1, AUTO_BYTES // (_ARRAYS_HELD * _largest_array(program.jaxpr)))
+        sizes = list(_array_bytes(program.jaxpr))
+        if any(map(export.is_symbolic_dim, sizes)):
+            return 1  # the batch may be of any size
+        return max(1, AUTO_BYTES // (_ARRAYS_HELD * max(sizes, default=1)))
     return class_chunk
 
 
-def _largest_array(program: jex.Jaxpr) -> int:
-    """Bytes of the largest array that any operation makes."""
-    largest = 1
+def _array_bytes(program: jex.Jaxpr) -> Iterator[Any]:
+    """The size of every array that an operation makes; symbolic where a dimension is."""
     for equation in program.eqns:
         for value in equation.outvars:
             aval: Any = value.aval
             if hasattr(aval, "shape"):
-                largest = max(largest, int(np.prod(aval.shape)) * aval.dtype.itemsize)
+                yield math.prod(aval.shape) * aval.dtype.itemsize
         for inner in jex.jaxprs_in_params(equation.params):
-            largest = max(largest, _largest_array(inner))
-    return largest
+            yield from _array_bytes(inner)
 
 
 def in_chunks(

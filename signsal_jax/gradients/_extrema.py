@@ -11,7 +11,7 @@ from signsal_jax import _checks
 from signsal_jax._types import ApplyFn, ClassExtrema, Images, Logits, Variables
 from signsal_jax._vma import check_images_differ
 from signsal_jax.gradients._chunks import in_chunks, resolve_chunk
-from signsal_jax.gradients._estimator import Estimator
+from signsal_jax.gradients._estimator import Estimator, Pullback
 from signsal_jax.gradients._linearize import (
     CPU_CLASSES,
     class_gradients,
@@ -19,7 +19,13 @@ from signsal_jax.gradients._linearize import (
     same_class_gradients,
 )
 from signsal_jax.gradients._plain import plain
-from signsal_jax.gradients._running import RunningExtrema, no_extrema, with_classes
+from signsal_jax.gradients._rivals import resolve_rivals
+from signsal_jax.gradients._running import (
+    RunningExtrema,
+    nan_where_not_finite,
+    no_extrema,
+    with_classes,
+)
 
 
 def resolve_target(logits: Logits, target: Any) -> Int[Array, " b"]:
@@ -35,7 +41,7 @@ def resolve_target(logits: Logits, target: Any) -> Int[Array, " b"]:
         raise ValueError(
             f"target: expected 'predicted', an index or shape [{batch}], got {target.shape}"
         )
-    return jnp.broadcast_to(jnp.asarray(target, jnp.int32), (batch,))
+    return jnp.broadcast_to(target, (batch,))
 
 
 def target_gradient(
@@ -58,9 +64,15 @@ def target_gradient(
         precision=precision,
         min_classes=2,
     )
-    target = resolve_target(logits, target)
+    return target_extrema(logits, pullback, images, resolve_target(logits, target))
+
+
+def target_extrema(
+    logits: Logits, pullback: Pullback, images: Images, target: Int[Array, " b"]
+) -> ClassExtrema:
+    """`target_gradient` from logits and pullback of `linearize`."""
     gradient = class_gradients(pullback, target[None], logits)[0]
-    return ClassExtrema(logits, target, gradient)
+    return ClassExtrema(logits, target, nan_where_not_finite(gradient, images))
 
 
 def class_extrema(
@@ -69,6 +81,7 @@ def class_extrema(
     images: Images,
     *,
     target: Any = "predicted",
+    rivals: Any = "all",
     output: str = "logits",
     class_chunk: int | str | None = None,
     precision: str | None = "highest",
@@ -76,7 +89,7 @@ def class_extrema(
 ) -> ClassExtrema:
     """The target's gradient and the highest and lowest gradient of all *other* classes.
 
-    Streams over the classes in one pass (one forward, `k` pullbacks) and keeps running
+    Streams over the classes in one pass (one forward, a pullback per class) and keeps running
     extrema, so with a `class_chunk` the peak memory does not depend on the number of classes.
 
     Args:
@@ -84,6 +97,9 @@ def class_extrema(
       variables: the classifier's pytree of weights.
       images: float `[b, h, w, c]`, pixels in [0, 1].
       target: "predicted", one class index, or one index an image `[b]`.
+      rivals: the other classes: "all", the K with the highest logits of each image, or a list of
+        class indices (in which the target counts for nothing). Only they and the target are
+        pulled back.
       output: the score that is differentiated: "logits", "log_softmax" or "softmax".
       class_chunk: classes pulled back at a time; None for all at once, or "auto", see
         `signed_jacobian`.
@@ -91,10 +107,11 @@ def class_extrema(
       estimator: the gradient method, see `signed_jacobian`.
 
     Returns:
-      `ClassExtrema`: logits `[b, k]`, target `[b]`, and per pixel and channel `[b, h, w, c]` the
-      target's gradient, the highest and the lowest gradient of the other classes, and which
-      class that is (the lowest index at a tie). A NaN gradient of any class makes the extrema
-      there NaN.
+      `ClassExtrema`: logits `[b, k]`, target `[b]`, rivals `[b, r]` (None for all), and per pixel
+      and channel `[b, h, w, c]` the target's gradient, the highest and the lowest gradient of the
+      other classes, and which class that is (the lowest index at a tie). A NaN gradient of any
+      class makes the extrema there NaN, and a pixel that is not finite makes its image's target
+      gradient NaN.
 
     Raises:
       TypeError, ValueError: as `signed_jacobian`; fewer than two classes; an unknown output; a
@@ -123,21 +140,28 @@ def class_extrema(
     num_classes = logits.shape[1]
     target = resolve_target(logits, target)
     check_images_differ(jnp.asarray(images), "target", target)
-    every_class = jnp.arange(num_classes, dtype=jnp.int32)
+    rivals = resolve_rivals(rivals, logits, target)
+    if rivals is None:
+        compared = jnp.arange(num_classes, dtype=jnp.int32)
+    else:
+        compared = jnp.concatenate([target[None], rivals.T])
+    pull_back = same_class_gradients if rivals is None else class_gradients
 
     def update(extrema: RunningExtrema, classes: Array) -> tuple[RunningExtrema, None]:
-        gradients = same_class_gradients(pullback, classes, logits)
+        gradients = pull_back(pullback, classes, logits)
         return with_classes(extrema, classes, gradients, target, num_classes), None
 
     def by_chunks(start: RunningExtrema) -> RunningExtrema:
-        chunks = in_chunks(every_class, chunk, padding=num_classes)
+        chunks = in_chunks(compared, chunk, padding=num_classes)
         return jax.lax.scan(update, start, chunks)[0]
 
     def few_at_a_time(start: RunningExtrema) -> RunningExtrema:
         size = min(CPU_CLASSES, chunk or num_classes)
-        full = num_classes // size * size
-        extrema = jax.lax.scan(update, start, every_class[:full].reshape(-1, size))[0]
-        return update(extrema, every_class[full:])[0] if full < num_classes else extrema
+        full = len(compared) // size * size
+        pairs = compared[:full].reshape(-1, size, *compared.shape[1:])
+        extrema = jax.lax.scan(update, start, pairs)[0]
+        return update(extrema, compared[full:])[0] if full < len(compared) else extrema
 
     extrema = jax.lax.platform_dependent(no_extrema(images), cpu=few_at_a_time, default=by_chunks)
-    return ClassExtrema(logits, target, *extrema)
+    gradient = nan_where_not_finite(extrema.gradient, images)
+    return ClassExtrema(logits, target, *extrema._replace(gradient=gradient), rivals=rivals)

@@ -45,7 +45,8 @@ def signed_jacobian(
         known on the device gives a gradient of zeros.
       class_chunk: classes pulled back at a time, to bound memory; None for all at once, "auto"
         for as many as fit about 1 GiB beside the forward pass, judged by the network's largest
-        array. On CPU never more than two, which is fastest. Any value gives the same numbers.
+        array (one where the batch is symbolic, in `jax.export`). On CPU never more than two, which
+        is fastest. Any value gives the same numbers.
       precision: of float32 products. The sign is the data here, and TPUs and recent GPUs round
         float32 products to bfloat16 or TF32 unless told otherwise: "highest" tells them. Any
         name that `jax.default_matmul_precision` takes; None keeps the setting around the call.
@@ -80,7 +81,7 @@ def signed_jacobian(
     batch, num_classes = logits.shape
     if classes is None:
         classes = jnp.arange(num_classes)
-    classes = jnp.asarray(_checks.check_indices("classes", classes, num_classes))
+    classes = _checks.check_indices("classes", classes, num_classes)
     if classes.ndim == 1:
         classes = jnp.broadcast_to(classes, (batch, *classes.shape))
     if classes.ndim != 2 or classes.shape[0] != batch or classes.shape[1] == 0:

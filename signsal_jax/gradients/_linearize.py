@@ -35,6 +35,7 @@ def linearize(
     """
     _checks.check_classifier(apply_fn)
     _checks.check_image_batch(images)
+    _checks.warn_of_pixel_range(images)
     _checks.check_member("output", output, OUTPUTS)
     check_estimator(estimator)
     images = jnp.asarray(images)
@@ -106,7 +107,7 @@ def looped_gradients(
 
     one = jax.eval_shape(pullback, _one_hot(classes[0], logits))
     shape = (*one.shape[:axis], len(classes), *one.shape[axis:])
-    empty = varying_like(jax.lax.empty(shape, one.dtype), one)
+    empty = varying_like(jnp.zeros(shape, one.dtype), one)
     return jax.lax.scan(update, empty, (jnp.arange(len(classes)), classes), unroll=unroll)[0]
 
 

@@ -36,7 +36,7 @@ def no_extrema(like: Images) -> RunningExtrema:
 
 def with_classes(
     extrema: RunningExtrema,
-    classes: Int[Array, " m"],
+    classes: Int[Array, " m *b"],
     gradients: Float[Array, "m b h w c"],
     target: Int[Array, " b"],
     num_classes: int,
@@ -44,32 +44,36 @@ def with_classes(
     """The extrema with some more classes, in ascending order; at a tie the lowest index stays.
 
     Args:
-      classes: their indices; from `num_classes` on they are padding.
+      classes: their indices, the same for all images or `[m, b]`; from `num_classes` on they are
+        padding.
       gradients: theirs.
       target: of each image: its gradient is kept and takes no part in the extrema.
     """
     target = target.reshape(-1, 1, 1, 1)
+    indices = classes.reshape(len(classes), -1, 1, 1, 1)
     if len(classes) <= _MAX_UNROLL:
-        for index, gradient in zip(classes, gradients, strict=True):
+        for index, gradient in zip(indices, gradients, strict=True):
             rival = (index != target) & (index < num_classes)
             high, low = jnp.where(rival, gradient, -jnp.inf), jnp.where(rival, gradient, jnp.inf)
             kept = jnp.where(index == target, gradient, extrema.gradient)
             extrema = _merged(extrema._replace(gradient=kept), high, index, low, index)
         return extrema
-    index = classes.reshape(-1, 1, 1, 1, 1)
-    own = index == target[None]
-    rival = ~own & (index < num_classes)
+    own = indices == target[None]
+    rival = ~own & (indices < num_classes)
     high, low = jnp.where(rival, gradients, -jnp.inf), jnp.where(rival, gradients, jnp.inf)
     extrema = extrema._replace(gradient=extrema.gradient + jnp.where(own, gradients, 0).sum(0))
     return _merged(
-        extrema, *_first(high, high.argmax(0), classes), *_first(low, low.argmin(0), classes)
+        extrema, *_first(high, high.argmax(0), indices), *_first(low, low.argmin(0), indices)
     )
 
 
-def _first(values: Array, place: Array, classes: Array) -> tuple[Array, Array]:
-    """What stands at this place along axis 0; unlike `max` it has the derivative of one class."""
+def _first(values: Array, place: Array, indices: Array) -> tuple[Array, Array]:
+    """Selects value and class at `place` along axis 0.
+
+    Unlike `max`, ties send the gradient to one class only.
+    """
     chosen = jnp.arange(len(values)).reshape(-1, 1, 1, 1, 1) == place[None]
-    return jnp.where(chosen, values, 0).sum(0), classes[place]
+    return jnp.where(chosen, values, 0).sum(0), jnp.where(chosen, indices, 0).sum(0)
 
 
 def _merged(
@@ -84,6 +88,15 @@ def _merged(
         lowest=jnp.where(below, low, extrema.lowest),
         lowest_class=jnp.where(below, low_class, extrema.lowest_class),
     )
+
+
+def nan_where_not_finite(gradient: Gradients, images: Images) -> Gradients:
+    """NaN throughout an image with a pixel that is not finite.
+
+    A classifier can swallow such a pixel (by a comparison, say): the gradient carries it on.
+    """
+    finite = jnp.isfinite(jnp.asarray(images)).all((1, 2, 3), keepdims=True)
+    return jnp.where(finite, gradient, jnp.nan)
 
 
 def over_devices(extrema: RunningExtrema, axis: str) -> RunningExtrema:

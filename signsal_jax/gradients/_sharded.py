@@ -17,11 +17,12 @@ from signsal_jax.gradients._linearize import linearize, same_class_gradients
 from signsal_jax.gradients._plain import plain
 from signsal_jax.gradients._running import (
     RunningExtrema,
+    nan_where_not_finite,
     no_extrema,
     over_devices,
     with_classes,
 )
-from signsal_jax.sharding import BY_IMAGE, own_classes, spread_over_classes
+from signsal_jax.sharding import BY_IMAGE, from_first, own_classes, spread_over_classes
 
 ClassRows = Float[Array, "m b h w c"]
 
@@ -58,7 +59,9 @@ def split_extrema(
 
     chunks = own_classes(num_classes, class_chunk)
     extrema, others = jax.lax.scan(update, no_extrema(images), chunks)
-    scores = jax.lax.pmax(logits, "class")
+    gradient = nan_where_not_finite(extrema.gradient, images)
+    extrema = extrema._replace(gradient=gradient)
+    scores = from_first(logits, "class")
     return ClassExtrema(scores, target, *over_devices(extrema, "class")), others
 
 
@@ -126,7 +129,7 @@ def sharded_extrema(
             min_classes=2,
         )
         wanted = target_rows if one_each else target
-        resolved = resolve_target(jax.lax.pmax(logits, "class"), wanted)
+        resolved = resolve_target(from_first(logits, "class"), wanted)
         return split_extrema(logits, pullback, images, resolved, class_chunk)[0]
 
     rows = jnp.asarray(target, jnp.int32) if one_each else None

@@ -17,6 +17,8 @@ from signsal_jax.models.normalize import Normalize
 from signsal_jax.models.registry import MODELS, create, create_backbone, image_size
 from signsal_jax.models.resnet import IMAGENET_CLASSES, WithHead
 
+_COLOR = 3
+
 PACKAGED = ("cnn-cifar10",)
 
 
@@ -109,14 +111,14 @@ def load(
                     f"{argument}: expected None for {name}, which has its own; got {value}"
                 )
         return _load_packaged(name)
-    network, origin, layout = _load_published(name, weights, preprocess=preprocess)
+    network, origin, layout, channels = _load_published(name, weights, preprocess=preprocess)
     classes = origin["classes"]
     names = _class_names(classes) if class_names is None else tuple(class_names)
     if len(names) != classes:
         raise ValueError(f"class_names: expected {classes} like the weights, got {len(names)}")
     size = image_size(name)
     photos = {"crop": layout.crop, "interpolation": layout.interpolation}
-    return Model(*from_nnx(network), names, (size, size, 3), origin, photos)
+    return Model(*from_nnx(network), names, (size, size, channels), origin, photos)
 
 
 def _check_class_names(names: Any) -> None:
@@ -138,7 +140,7 @@ def load_network(
     Raises:
       ValueError: weights that have such a layer already; otherwise as `load`.
     """
-    network, origin, layout = _load_published(name, weights, preprocess=preprocess)
+    network, origin, layout, _ = _load_published(name, weights, preprocess=preprocess)
     if layout.has_head:
         raise ValueError(f"weights: expected the network alone, {weights} has a layer on top")
     return network, origin
@@ -146,7 +148,7 @@ def load_network(
 
 def _load_published(
     name: str, weights: str | os.PathLike[str] | None, *, preprocess: bool
-) -> tuple[nnx.Module, dict[str, Any], weight_files.Layout]:
+) -> tuple[nnx.Module, dict[str, Any], weight_files.Layout, int]:
     if weights is None:
         if name not in weight_files.PACKAGED:
             raise ValueError(f"weights: expected a file or 'hf://owner/name' for {name}, got None")
@@ -157,7 +159,8 @@ def _load_published(
     try:
         # Without a classifier ImageNet's classes will do: the error then lists all that is wrong.
         classes = weight_files.count_classes(arrays, layout) or IMAGENET_CLASSES
-        network = nnx.eval_shape(lambda: _published(name, layout, classes))
+        channels = _count_channels(arrays, layout)
+        network = nnx.eval_shape(lambda: _published(name, layout, classes, channels))
         network = _with_variables(network, arrays, layout)
         if layout.marker is not None and layout.marker not in file.name:
             raise weight_files.WeightsError(
@@ -167,6 +170,11 @@ def _load_published(
     except weight_files.WeightsError as error:
         raise weight_files.WeightsError(f"{file.source}: {error}") from error
     normalization = None
+    if preprocess and layout.mean is not None and len(layout.mean) != channels:
+        raise ValueError(
+            f"preprocess: expected False for weights of {channels} channels: {layout.source} has "
+            f"mean and standard deviation for {len(layout.mean)}"
+        )
     if preprocess and layout.mean is not None and layout.std is not None:
         normalization = {"mean": list(layout.mean), "std": list(layout.std)}
         network = Normalize(network, **normalization)
@@ -180,13 +188,22 @@ def _load_published(
     }
     if prefix:
         origin["prefix"] = prefix
-    return network, origin, layout
+    return network, origin, layout, channels
 
 
-def _published(name: str, layout: weight_files.Layout, classes: int) -> nnx.Module:
+def _published(name: str, layout: weight_files.Layout, classes: int, channels: int) -> nnx.Module:
     if not layout.has_head:
-        return create_backbone(name, classes)
-    return WithHead(create_backbone(name), classes, rngs=nnx.Rngs(0))
+        return create_backbone(name, classes, in_features=channels)
+    return WithHead(create_backbone(name, in_features=channels), classes, rngs=nnx.Rngs(0))
+
+
+def _count_channels(arrays: Mapping[str, Any], layout: weight_files.Layout) -> int:
+    """The number of image channels that weights were trained for; color if nothing says it."""
+    for key, rule in layout.required.items():
+        if "stem" in rule.path.split(".") and rule.path.endswith("kernel") and key in arrays:
+            shape = arrays[key].shape  # out, in, height, width
+            return shape[1] if len(shape) == 4 and shape[1] else _COLOR
+    return _COLOR
 
 
 def _class_names(classes: int) -> tuple[str, ...]:

@@ -23,12 +23,12 @@ from signsal_jax.gradients import (
     CPU_CLASSES,
     Estimator,
     Pullback,
-    class_gradients,
     linearize,
     plain,
     require_linear,
     resolve_target,
     split_extrema,
+    target_extrema,
 )
 from signsal_jax.maps import COMPARATIVE_METHODS, maps_from_extrema, valid_images
 from signsal_jax.sharding import AXES, BY_IMAGE, from_first, spread_over_classes
@@ -109,16 +109,13 @@ def study_step(
         elif every_class:
             extrema = _streamed_extrema(logits, pullback, inputs, target, config.class_chunk)
         elif needs:
-            gradient = class_gradients(pullback, target[None], logits)[0]
-            extrema = ClassExtrema(logits, target, gradient)
+            extrema = target_extrema(logits, pullback, images, target)
         else:
             extrema = None
-        finite = jnp.isfinite(images).all((1, 2, 3))
-        valid, saliency = finite & ~jnp.isnan(scores).any(1), None
-        if extrema is not None:
-            # A classifier can swallow a NaN pixel: let the gradient carry it on.
-            gradient = jnp.where(finite[:, None, None, None], extrema.gradient, jnp.nan)
-            extrema = extrema._replace(logits=scores, gradient=gradient)
+        saliency = None
+        if extrema is None:
+            valid = jnp.isfinite(images).all((1, 2, 3)) & ~jnp.isnan(scores).any(1)
+        else:
             valid = valid_images(extrema)
             if MAPS in needs:
                 saliency = maps_from_extrema(extrema, methods=config.methods)

@@ -284,7 +284,15 @@ def check_images(images: Any) -> None:
     """
     check_image_batch(images)
     values = np.asarray(images)
-    wrong = ~((values >= 0) & (values <= 1))
+    _raise_at(values, ~((values >= 0) & (values <= 1)))
+
+
+def check_pixel_range(images: np.ndarray) -> None:
+    """`check_images` for data sets, where an image that is not finite is counted, not an error."""
+    _raise_at(images, np.isfinite(images) & ((images < 0) | (images > 1)))
+
+
+def _raise_at(values: np.ndarray, wrong: np.ndarray) -> None:
     if wrong.any():
         place = tuple(int(i) for i in np.argwhere(wrong)[0])
         raise ValueError(

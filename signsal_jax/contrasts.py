@@ -21,7 +21,14 @@ from jaxtyping import Float, Int
 
 from signsal_jax import _checks
 from signsal_jax._types import ApplyFn, ClassExtrema, Images, Logits, Variables
-from signsal_jax.gradients import Estimator, linearize, plain, require_linear, resolve_target
+from signsal_jax.gradients import (
+    Estimator,
+    linearize,
+    nan_where_not_finite,
+    plain,
+    require_linear,
+    resolve_target,
+)
 
 CONTRASTS = ("weighted", "mean", "max")
 
@@ -123,4 +130,5 @@ def class_contrast(
     target = resolve_target(logits, target)
     chosen = jax.nn.one_hot(target, logits.shape[1], dtype=logits.dtype)
     cotangent = chosen - strength * contrast_weights(logits, target, against)
-    return ClassExtrema(logits, target, pullback(cotangent))
+    gradient = nan_where_not_finite(pullback(cotangent), images)
+    return ClassExtrema(logits, target, gradient)

@@ -8,7 +8,7 @@ import numpy as np
 from jax import Array
 from tqdm import tqdm
 
-from signsal_jax import data
+from signsal_jax import _checks, data
 from signsal_jax._types import ApplyFn, Images
 from signsal_jax.attribution import saliency_maps
 from signsal_jax.evaluations.deletion import PAPER_CURVES, DeletionCurve, evaluate_deletion
@@ -129,6 +129,7 @@ def evaluate(
     for batch in tqdm(
         data.batches(dataset, batch_size), "evaluating", total, unit="batch", delay=2
     ):
+        _checks.check_pixel_range(batch.images)
         result = jax.device_get(step(model.variables, batch.images))
         predicted, valid, empty, curves = jax.tree.map(lambda x, m=batch.mask: x[m], result)
         if not valid.all():

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import signsal_jax
-from signsal_jax import _checks
+from signsal_jax import _checks, data, evaluation, sharding, study
+from signsal_jax.models import Model
 from tests import toys
 
 IMAGES = np.full((2, 5, 6, 3), 0.5, np.float32)
@@ -249,3 +250,25 @@ class TestPixelRange:
         jax.jit(jacobian)(jnp.full((1, 2, 2, 1), 255.0))
         jacobian(jnp.full((1, 2, 2, 1), 2.0))
         jacobian(jnp.full((1, 2, 2, 1), jnp.nan))
+
+
+def float_source(value):
+    """A data set whose source gives floats: in [0, 1], it should be."""
+    images = np.full((3, 2, 2, 1), 0.5, np.float32)
+    images[2, 1, 0, 0] = value
+    source = data.Arrays(images, np.zeros(3, np.int64))
+    return data.Dataset("floats", "test", ("a", "b"), (2, 2, 1), source)
+
+
+@pytest.mark.parametrize("value", [255.0, -0.5])
+def test_a_data_set_outside_the_range_is_refused(tmp_path, value):
+    """By evaluate and study alike, before anything of that batch is computed."""
+    variables = jnp.ones((2, 2, 2, 1)), jnp.zeros(2)
+    model = Model(toys.linear, variables, ("a", "b"), (2, 2, 1), {"model": "toy"})
+    message = rf"images: expected pixels in \[0, 1\], got {value} at image 2, row 1, column 0"
+    with pytest.raises(ValueError, match=message):
+        evaluation.evaluate(model, float_source(value), batch_size=4)
+    config = study.StudyConfig("floats", store=("logits",), chunk=3)
+    mesh = sharding.make_mesh(jax.devices()[:1])
+    with pytest.raises(ValueError, match=message):
+        study.run_study(config, model, [float_source(value)], tmp_path / "out", mesh=mesh)

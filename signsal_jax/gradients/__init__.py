@@ -22,6 +22,7 @@ from signsal_jax.gradients._linearize import (
 )
 from signsal_jax.gradients._path import integrated_gradients as integrated_gradients
 from signsal_jax.gradients._plain import OUTPUTS as OUTPUTS, plain as plain
+from signsal_jax.gradients._running import nan_where_not_finite as nan_where_not_finite
 from signsal_jax.gradients._sharded import (
     sharded_extrema as sharded_extrema,
     split_extrema as split_extrema,

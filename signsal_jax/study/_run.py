@@ -112,6 +112,7 @@ def run_study(
 
     def read(chunk: int) -> tuple[tuple[Array, Array], int]:
         pixels, labels = reader.read(chunk)
+        _checks.check_pixel_range(pixels)
         placed_pixels, placed_labels = (
             sharding.place(mesh, sharding.pad(array, padded)[0]) for array in (pixels, labels)
         )

@@ -80,7 +80,7 @@ def test_only_rivals_and_target_are_pulled_back_and_recorded(model):
 
 def test_a_tie_goes_to_the_lowest_index():
     weights = jnp.asarray([1.0, 3.0, 2.0, 2.0, 2.0]).reshape(5, 1, 1, 1)
-    variables = weights, jnp.asarray([9.0, 0.0, 1.0, 3.0, 2.0])
+    variables = weights, jnp.asarray([9.0, -9.0, 1.0, 3.0, 2.0])
     extrema = signsal_jax.class_extrema(toys.linear, variables, jnp.ones((1, 1, 1, 1)), rivals=3)
     assert extrema.rivals.tolist() == [[2, 3, 4]]
     assert extrema.highest_class.ravel().tolist() == [2]

@@ -40,7 +40,7 @@ def resolve_rivals(
             raise ValueError(
                 f"rivals: expected 'all', a number of classes, or distinct classes, got {rivals!r}"
             )
-        named = np.asarray(_checks.check_indices("rivals", named, num_classes), np.int32)
-        found = jnp.broadcast_to(jnp.asarray(named)[None], (logits.shape[0], named.size))
+        named = _checks.check_indices("rivals", named, num_classes)
+        found = jnp.broadcast_to(named[None], (logits.shape[0], named.size))
         found = jnp.where(found == target[:, None], num_classes, found)
     return jnp.sort(found.astype(jnp.int32), axis=1)

@@ -13,8 +13,8 @@ PACKAGE = "signsal_jax"
 # The floors of the house, by dotted prefix: a module imports only from floors below its own, and
 # the files of one prefix may import each other. A new module is placed here on purpose.
 FLOORS = (
-    ("_types", "_checks", "_extras", "_precision", "_jaxpr", "_vma", "_two_class"),
-    ("scaling", "metrics", "sharding", "weights"),
+    ("_types", "_checks", "_extras", "_precision", "_jaxpr", "_vma"),
+    ("scaling", "metrics", "sharding", "weights", "_two_class"),
     ("nn",),
     ("gradients",),
     ("maps",),

@@ -228,7 +228,7 @@ def check_indices(name: str, indices: Any, num_classes: int) -> Array:
     """
     values = check_integers(name, indices)
     if isinstance(values, Array):
-        return _as_int32(values)
+        return as_int32(values)
     wrong = values[(values < 0) | (values >= num_classes)]
     if wrong.size:
         raise ValueError(
@@ -237,13 +237,13 @@ def check_indices(name: str, indices: Any, num_classes: int) -> Array:
     return jnp.asarray(values, jnp.int32)
 
 
-def _as_int32(indices: Array) -> Array:
+def as_int32(indices: Array | np.ndarray) -> Array:
     """Neither narrower, where a number of classes would wrap, nor wrapped to an index in range."""
     limits = jnp.iinfo(jnp.int32)
     if jnp.iinfo(indices.dtype).max > limits.max:
         lowest = max(limits.min, int(jnp.iinfo(indices.dtype).min))
-        indices = jnp.clip(indices, lowest, limits.max)
-    return indices.astype(jnp.int32)
+        indices = indices.clip(lowest, limits.max)
+    return jnp.asarray(indices, jnp.int32)
 
 
 def check_fractions(fractions: Any) -> np.ndarray:

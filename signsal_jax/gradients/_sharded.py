@@ -132,7 +132,7 @@ def sharded_extrema(
         resolved = resolve_target(from_first(logits, "class"), wanted)
         return split_extrema(logits, pullback, images, resolved, class_chunk)[0]
 
-    rows = jnp.asarray(target, jnp.int32) if one_each else None
+    rows = None if isinstance(target, str) or not one_each else _checks.as_int32(target)
     return jax.shard_map(
         local, mesh=mesh, in_specs=(PartitionSpec(), BY_IMAGE, BY_IMAGE), out_specs=BY_IMAGE
     )(variables, jnp.asarray(images), rows)

@@ -60,19 +60,15 @@ def warn_of_pixel_range(images: Any) -> None:
     highest = float(np.asarray(images).max())
     if highest > 2:
         _warned_of_pixel_range = True
+        # Up to the line that called this library.
+        frame, level = sys._getframe(), 1
+        while frame.f_back and frame.f_globals["__name__"].partition(".")[0] == "signsal_jax":
+            frame, level = frame.f_back, level + 1
         warnings.warn(
             f"images: expected pixels in [0, 1], got {highest:g}: divide by 255?",
             PixelRangeWarning,
-            stacklevel=_level_outside(),
+            stacklevel=level,
         )
-
-
-def _level_outside() -> int:
-    """The `stacklevel` that names the line which called this library."""
-    frame, level = sys._getframe(1), 1
-    while frame.f_back and frame.f_globals["__name__"].partition(".")[0] == "signsal_jax":
-        frame, level = frame.f_back, level + 1
-    return level
 
 
 def check_logits(logits: Any, batch: int, *, min_classes: int = 1) -> None:

@@ -89,7 +89,7 @@ def test_a_target_for_each_image():
     jacobian = toys.oracle_jacobian(toys.mlp, variables, images)
     result = extrema(toys.mlp, variables, images, 8, 2, target=target)
     np.testing.assert_array_equal(result.target, target)
-    for actual, wanted in zip(result[2:], expected(jacobian, target), strict=True):
+    for actual, wanted in zip(result[2:7], expected(jacobian, target), strict=True):
         toys.assert_close(actual, wanted)
 
 

@@ -13,7 +13,12 @@ from signsal_jax._types import ApplyFn, ClassExtrema, Images, Variables
 from signsal_jax.gradients._chunks import in_chunks
 from signsal_jax.gradients._extrema import resolve_target
 from signsal_jax.gradients._linearize import CPU_CLASSES, linearize, same_class_gradients
-from signsal_jax.gradients._running import RunningExtrema, no_extrema, with_classes
+from signsal_jax.gradients._running import (
+    RunningExtrema,
+    nan_where_not_finite,
+    no_extrema,
+    with_classes,
+)
 
 
 class HostedExtrema:
@@ -99,4 +104,5 @@ class HostedExtrema:
             extrema = jax.block_until_ready(self._update(residuals, logits, target, extrema, chunk))
             tick(min(left, len(chunk)))
             left -= len(chunk)
-        return ClassExtrema(logits, target, *extrema)
+        gradient = nan_where_not_finite(extrema.gradient, images)
+        return ClassExtrema(logits, target, *extrema._replace(gradient=gradient))

@@ -71,7 +71,7 @@ def warn_of_pixel_range(images: Any) -> None:
         )
 
 
-def check_logits(logits: Any, batch: int, *, min_classes: int = 1) -> None:
+def check_logits(logits: Any, batch: Any, *, min_classes: int = 1) -> None:
     """Raises unless `logits` is floating `[batch, k]` with `k >= min_classes`."""
     if not isinstance(logits, Array | np.ndarray):
         raise TypeError(

@@ -20,7 +20,7 @@ def quadratic(weights, images):
 
 def mlp(variables, images):
     """A hidden layer with tanh: smooth, and quick to compile."""
-    hidden = jnp.tanh(images.reshape(len(images), -1) @ variables["hidden"])
+    hidden = jnp.tanh(images.reshape(images.shape[0], -1) @ variables["hidden"])
     return hidden @ variables["head"]
 
 

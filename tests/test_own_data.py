@@ -101,7 +101,7 @@ def test_paths_that_hold_no_data_say_so(tmp_path, monkeypatch):
         loaded(tmp_path)
     with pytest.raises(ValueError, match=r"many sizes: give one with --image-size"):
         data.load(str(tmp_path), "test")
-    with pytest.raises(ValueError, match=r"split: .* has one, test, .*got 'train'"):
+    with pytest.raises(ValueError, match=r"split: .* has one split, test; got 'train'"):
         data.load(str(tmp_path), "train", image_size=(8, 8))
 
 

@@ -1,4 +1,4 @@
-"""Images to explain and evaluate: sets by name, one's own folders, files and sequences."""
+"""Images to explain and evaluate: data sets by name, and your own folders, files and sequences."""
 
 from signsal_jax._extras import extra
 

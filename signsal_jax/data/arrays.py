@@ -1,4 +1,4 @@
-"""Own data in Python and in npz files: checked, and scaled to one size."""
+"""User data in Python sequences and npz files: checked, and scaled to one size."""
 
 import threading
 import zipfile
@@ -17,18 +17,18 @@ from signsal_jax.data.reading import UnreadableImageError
 
 @runtime_checkable
 class Elements(Protocol):
-    """Anything with a length whose elements are images, or (image, label)."""
+    """Anything with a length whose elements are images or (image, label) pairs."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> Any: ...
 
 
 class _Sequence:
-    """A user's sequence as a `Source`: one element at a time, every image of one shape."""
+    """A user's sequence as a `Source`: read one element at a time, with all images of one shape."""
 
     def __init__(self, elements: Elements, name: str, labelled: bool, shape: tuple[int, int, int]):
         self.elements, self.name, self.labelled, self.shape = elements, name, labelled, shape
-        # The user's code need not bear several threads, and few file formats do.
+        # The user's code need not be thread-safe; few readers of file formats are.
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -53,7 +53,7 @@ class _Sequence:
 
 
 def _split(element: Any, labelled: bool) -> tuple[np.ndarray, int]:
-    """The image and label of a user's element; label -1 where labels do not count."""
+    """Splits a user's element into image and label; the label is -1 if the set has none."""
     image, label = element if isinstance(element, tuple) else (element, -1)
     return np.asarray(image), int(label) if labelled else -1
 
@@ -65,21 +65,22 @@ def from_sequence(
     image_size: tuple[int, int] | None = None,
     name: str = "images",
 ) -> Dataset:
-    """A data set of anything with `__len__` and `__getitem__`.
+    """Makes a data set from anything with `__len__` and `__getitem__`.
 
     Args:
       elements: `elements[i]` is (image, label) or, without `class_names`, an image alone. An image
-        is an array `[h, w, c]` or `[h, w]`, uint8 or floating in [0, 1], or a PIL image. Asked for
-        one element at a time, so it need not bear several threads. A ValueError or OSError that
-        it raises costs that image, not the run.
-      class_names: the name of every label; none for images without labels.
-      image_size: (height, width) to resize to; None for the first image's.
-      name: of the set, in results and messages.
+        is an array `[h, w, c]` or `[h, w]`, uint8 or floating in [0, 1], or a PIL image. Elements
+        are read one at a time, so this need not be thread-safe. If reading one raises a
+        ValueError or OSError, a run skips that image and goes on.
+      class_names: the name of every label; empty for images without labels.
+      image_size: (height, width) to resize to; None for the size of the first image.
+      name: the set's name in results and messages.
 
     Returns:
-      `Dataset`, for `evaluate`, `run_study` and all else that takes one.
+      `Dataset`, for `evaluate`, `run_study` and everything else that takes one.
 
     Raises:
+      TypeError: class names that are one string.
       ValueError: no elements, or a first element that is not an image.
 
     >>> import numpy as np
@@ -100,7 +101,7 @@ def from_sequence(
 
 
 def load_npz(path: Path, image_size: tuple[int, int] | None) -> Dataset:
-    """An npz file's images and labels, see `data.load`."""
+    """Loads an npz file's images and labels, see `data.load`."""
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
@@ -146,7 +147,7 @@ class _Resized:
 
 
 def _pixels(name: str, images: np.ndarray) -> np.ndarray:
-    """The images as uint8 or float32 `[n, h, w, c]`; raises unless they are images."""
+    """Converts images to uint8 or float32 `[n, h, w, c]`; raises if they are not images."""
     if images.ndim == 3:
         images = images[..., None]
     if images.ndim != 4 or 0 in images.shape:
@@ -157,7 +158,7 @@ def _pixels(name: str, images: np.ndarray) -> np.ndarray:
         return images
     if not np.issubdtype(images.dtype, np.floating):
         raise ValueError(f"{name}: expected uint8 or floating images, got {images.dtype}")
-    # NaN passes here: it makes one image invalid, which a run names.
+    # NaN passes here: it makes a single image invalid, and a run reports which.
     wrong = ((images < 0) | (images > 1)).any(axis=(1, 2, 3))
     if wrong.any():
         row = int(np.argmax(wrong))
@@ -172,7 +173,7 @@ def _pixels(name: str, images: np.ndarray) -> np.ndarray:
 def _labels(
     path: Path, arrays: dict[str, np.ndarray], images: int
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The labels and class names of an npz file; -1 and none where it has no labels."""
+    """The labels and class names of an npz file; without labels, all are -1 and no names."""
     if "labels" not in arrays:
         return np.full(images, -1, np.int32), ()
     labels = arrays["labels"]

@@ -1,4 +1,4 @@
-"""Class names: a data set's among a network's, by name or WordNet id."""
+"""Matching of a data set's classes to a network's, by name or WordNet id."""
 
 import dataclasses
 import difflib
@@ -14,7 +14,7 @@ from signsal_jax.data import fingerprint
 from signsal_jax.data.dataset import Dataset
 from signsal_jax.data.reading import Source
 
-# Also as the beginning of a longer name, such as n02085620-Chihuahua.
+# Also matches the beginning of a longer name, such as n02085620-Chihuahua.
 _WORDNET_ID = re.compile(r"n\d{8}(?!\d)")
 _SHOWN = 10
 
@@ -36,7 +36,7 @@ def wordnet_names() -> dict[str, str]:
 
 
 def display_name(class_name: str) -> str:
-    """A class name as people know it: of a WordNet id of ImageNet its English name.
+    """A readable class name: the English name for a WordNet id of ImageNet, else the name itself.
 
     >>> from signsal_jax import data
     >>> data.display_name("n01440764"), data.display_name("cat")
@@ -47,12 +47,12 @@ def display_name(class_name: str) -> str:
 
 
 def _key(class_name: str) -> str:
-    """Equal for names of one class: case, spaces, underscores and hyphens do not count."""
+    """Normalizes a class name: ignores case; spaces, underscores and hyphens are alike."""
     return re.sub(r"[\s_-]+", " ", display_name(class_name)).strip().casefold()
 
 
 class _Relabelled:
-    """A source whose labels are indices of other classes."""
+    """A source with its labels replaced by indices of other classes."""
 
     def __init__(self, source: Source, labels: np.ndarray):
         self.source, self.labels = source, labels
@@ -69,12 +69,13 @@ class _Relabelled:
 
 
 def match_classes(dataset: Dataset, class_names: Sequence[str]) -> Dataset:
-    """The same images, labelled among a network's classes.
+    """Relabels a data set with the indices of a network's classes.
 
-    Classes are matched by name, by WordNet id (ImageNet's 1000, also as the beginning of a longer
-    name), or either by the other; case, underscores and hyphens do not count. Where one side has
-    numbers for names, they are the other's indices; a network with numbers for names takes as
-    many classes as it has. A set without labels stays as it is.
+    Classes match by name, by WordNet id (ImageNet's 1000, also at the beginning of a longer
+    name), or a name on one side and an id on the other. Case does not count; spaces, underscores
+    and hyphens are alike. If the set's class names are numbers, they are indices of the network's
+    classes. If only the network's are, the set must have as many classes, in the same order. A set
+    without labels is returned unchanged.
 
     Args:
       dataset: with any subset of the network's classes.
@@ -84,7 +85,7 @@ def match_classes(dataset: Dataset, class_names: Sequence[str]) -> Dataset:
       `Dataset` with the network's `class_names`, whose labels are indices of logits.
 
     Raises:
-      ValueError: classes that match none of the network's, or several; the message lists them.
+      ValueError: classes that match none of the network's or several; the message lists them.
 
     >>> import numpy as np
     >>> from signsal_jax import data
@@ -104,7 +105,7 @@ def match_classes(dataset: Dataset, class_names: Sequence[str]) -> Dataset:
 
 
 def _indices(dataset: Dataset, class_names: tuple[str, ...]) -> np.ndarray:
-    """Per class of the data set, its index among the network's."""
+    """For each class of the data set, its index among the network's classes."""
     own, expected = dataset.class_names, f"one of the network's {len(class_names)} classes"
     if _are_numbers(class_names) and not _are_numbers(own):
         if len(own) != len(class_names):

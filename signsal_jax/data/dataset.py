@@ -1,4 +1,4 @@
-"""A labelled image set, and the batches made from it."""
+"""Image sets with labels, and batches made from them."""
 
 import concurrent.futures
 import dataclasses
@@ -43,12 +43,12 @@ class Dataset:
     """One split of an image set; `source[i]` is (image, label).
 
     Attributes:
-      name: with version, such as "cifar10:3.0.2".
+      name: name and version, such as "cifar10:3.0.2".
       split: such as "train" or "test".
       class_names: the name of every label; empty where the images have no labels (all are -1).
       image_shape: (height, width, channels) of every image, after resizing.
       source: random access to the images and labels.
-      note: what a figure made from this data must say, from the data set's own NOTE.txt.
+      note: a remark that figures made from this data must carry, from the set's NOTE.txt.
     """
 
     name: str
@@ -66,12 +66,12 @@ class Dataset:
 
     @property
     def labelled(self) -> bool:
-        """Whether labels are known, and with them an accuracy."""
+        """Whether labels are known, so that there is an accuracy."""
         return bool(self.class_names)
 
     @functools.cached_property
     def fingerprint(self) -> dict[str, Any]:
-        """What tells this data from other data, ready for JSON; made when first asked for.
+        """Identifies this data; a dict ready for JSON, computed on first access.
 
         Two data sets with equal fingerprints hold the same images. It has a `kind` and, depending
         on that, names, sizes, times and checksums, see `data.fingerprint`.
@@ -80,7 +80,7 @@ class Dataset:
 
 
 class Batch(NamedTuple):
-    """Images in [0, 1], labels, and which rows are real (the last batch is padded)."""
+    """Images in [0, 1], labels, and a mask of the real rows (the last batch is padded)."""
 
     images: Float[np.ndarray, "b ..."]
     labels: Int[np.ndarray, " b"]
@@ -88,7 +88,7 @@ class Batch(NamedTuple):
 
 
 def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """An image `[h, w, c]` scaled to `size` (height, width), bilinear with antialiasing."""
+    """Scales an image `[h, w, c]` to `size` (height, width), bilinear with antialiasing."""
     if image.shape[:2] == size:
         return image
     width_first = (size[1], size[0])
@@ -100,10 +100,10 @@ def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def in_memory(dataset: Dataset) -> Dataset:
-    """The same set, decoded once and kept as it was stored, if it takes at most 2 GiB.
+    """Decodes a set once and keeps it in memory, in its stored dtype, if it takes at most 2 GiB.
 
-    For what reads every image many times, such as training: decoding costs more than a small
-    network. What reads every image once gains nothing.
+    For programs that read every image many times, such as training: decoding costs more than
+    running a small network. Programs that read every image once gain nothing.
 
     Raises:
       UnreadableImageError: an image that cannot be read.
@@ -115,7 +115,7 @@ def in_memory(dataset: Dataset) -> Dataset:
     title = f"reading {dataset.name} {dataset.split}"
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         elements = pool.map(source.__getitem__, range(len(source)))
-        # delay: nothing is drawn for what takes less than two seconds.
+        # delay: no progress bar for anything that takes less than two seconds.
         for row, (image, label) in enumerate(tqdm(elements, title, len(source), delay=2)):
             images = np.empty((len(source), *shape), image.dtype) if images is None else images
             images[row], labels[row] = image, label
@@ -130,10 +130,10 @@ def _check_batch_size(batch_size: int) -> None:
 
 
 def batches(source: Source, batch_size: int) -> Iterator[Batch]:
-    """Every image once, in order; the last batch is padded with black images, mask false.
+    """Yields every image once, in order; black images with a false mask pad the last batch.
 
     Raises:
-      ValueError: a batch size below 1; and `UnreadableImageError`: an image that cannot be read.
+      ValueError: a batch size below 1; `UnreadableImageError` if an image cannot be read.
     """
     _check_batch_size(batch_size)
     starts = range(0, len(source), batch_size)
@@ -154,15 +154,15 @@ def training_batches(
 ) -> Any:
     """Endless shuffled batches as a grain `MapDataset`: `[step]` is a pure function of the seed.
 
-    Every image comes once an epoch, each epoch in another order; batches run on across the end
-    of an epoch, so none is smaller. Random access by step is what makes a resume exact.
+    Every image comes once per epoch, each epoch in a new order. Batches continue across the end of
+    an epoch, so none is smaller. Random access by step makes a resume exact.
 
     Args:
       source: the images and labels.
-      batch_size: how many of them `[step]` gives.
-      seed: of the order.
-      part: `(i, n)` for part i of n, whose batches of a step are disjoint and make up the batch
-        of `n * batch_size` that one part alone would be given.
+      batch_size: the number of images that `[step]` gives.
+      seed: seed of the order.
+      part: `(i, n)` for part i of n. At each step the batches of the n parts are disjoint;
+        together they are the batch of `n * batch_size` that a single part would get.
     """
     _check_batch_size(batch_size)
     grain = extra("grain", "data")

@@ -1,4 +1,4 @@
-"""Fingerprints of data: recorded with results, compared before a run goes on with them."""
+"""Fingerprints of data, recorded with results and compared before a run resumes."""
 
 import concurrent.futures
 import hashlib
@@ -11,12 +11,12 @@ import numpy as np
 
 from signsal_jax.data.reading import Source, UnreadableImageError
 
-# Up to here every byte is hashed, in seconds. Above, blocks of each file: the sets of hundreds of
-# gigabytes would take as many seconds, on every host of a pod.
+# Up to this size every byte is hashed, in seconds. Above it, only blocks of each file: hundreds of
+# gigabytes would take hundreds of seconds, on every host of a pod.
 _WHOLE_BYTES = 4 * 2**30
 _BLOCK_BYTES = 2**20
 _BLOCKS = 64
-# Elements read of a source that cannot say what it holds.
+# Elements read from a source without a fingerprint of its own.
 _SAMPLES = 64
 
 
@@ -37,7 +37,7 @@ def of_files(paths: Sequence[Path]) -> dict[str, Any]:
 
     Up to 4 GiB in all, the checksum (`sha256`) covers every byte. Above, it covers 64 blocks of
     1 MiB spread over each file, the first and the last included, and is called `sha256_of_blocks`.
-    Neither folders nor times count, so that a copied set is the same set.
+    Folders and times do not count, so a copy of a set has the same fingerprint.
     """
     sizes = [path.stat().st_size for path in paths]
     name, checksum = ("sha256", _sha256)
@@ -74,18 +74,17 @@ def of_listing(root: Path, paths: Iterable[Path]) -> dict[str, Any]:
 def of_source(source: Any) -> dict[str, Any]:
     """The fingerprint of any source of images and labels.
 
-    A source says itself what it holds where it has a method `fingerprint()`; of any other, it is
-    `of_elements`.
+    Calls the source's own method `fingerprint()` if it has one, otherwise `of_elements`.
     """
     own = getattr(source, "fingerprint", None)
     return of_elements(source) if own is None else own()
 
 
 def of_elements(source: Source) -> dict[str, Any]:
-    """The fingerprint of a source that only its elements tell from another.
+    """The fingerprint of a source that only its elements can identify.
 
-    Its length, and a checksum of up to 64 elements spread evenly over it, the first and the last
-    included.
+    Consists of its length and a checksum of up to 64 elements spread evenly over it, the first and
+    the last included.
     """
     rows = np.unique(np.linspace(0, len(source) - 1, _SAMPLES).astype(int)) if len(source) else ()
     digest = hashlib.sha256()

@@ -14,7 +14,7 @@ from signsal_jax.data.reading import UnreadableImageError
 
 
 class Pictures:
-    """Picture files with a label each, read on access, cropped and scaled to one shape."""
+    """Picture files and their labels, read on access, cropped and scaled to one shape."""
 
     def __init__(
         self,
@@ -34,10 +34,10 @@ class Pictures:
             pixels = read_image(path, self.shape, **self.photos)
         except (PictureError, OSError) as error:
             name = printable(path.relative_to(self.root))
-            # Without what `read_image` says around it, the path a second time included.
+            # Only the cause: the message of `read_image` would repeat the path.
             reason = printable(str(error.__cause__ or error))
             raise UnreadableImageError(name, self.shape, reason) from error
-        # These were bytes, divided by 255: rounding gives them back.
+        # The pixels were bytes divided by 255; rounding recovers them exactly.
         return np.round(pixels * 255).astype(np.uint8), label
 
     def fingerprint(self) -> dict[str, Any]:
@@ -48,11 +48,11 @@ class Pictures:
 def load_folder(
     path: Path, shape: tuple[int, int, int], photos: Mapping[str, Any] | None = None
 ) -> Dataset:
-    """The pictures of a folder, see `data.load`.
+    """Loads the pictures of a folder, see `data.load`.
 
-    With subfolders, each is a class and carries its name; its files count however deep they lie,
-    those beside the subfolders do not. Without subfolders the pictures have no labels. Hidden
-    files are passed over. The order is that of the names.
+    Each subfolder is a class of that name: files at any depth in it count, files beside the
+    subfolders do not. Without subfolders, the pictures have no labels. Hidden files are skipped.
+    Pictures are ordered by name.
     """
     classes = sorted(entry for entry in path.iterdir() if entry.is_dir() and not _hidden(entry))
     if classes:

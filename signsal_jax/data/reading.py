@@ -1,4 +1,4 @@
-"""Reading in parallel: images decoded one group ahead of need, in order, unreadable ones named."""
+"""Parallel reading: images are decoded one group ahead, in order; unreadable ones are reported."""
 
 import collections
 import concurrent.futures
@@ -13,11 +13,11 @@ from jaxtyping import Bool, Float, Int
 
 @runtime_checkable
 class Source(Protocol):
-    """Random access to (image `[h, w, c]`, uint8 or float in [0, 1]; integer label).
+    """Random access to pairs of an image `[h, w, c]`, uint8 or float in [0, 1], and a label.
 
-    Several threads may ask at once. The label is -1 where none is known. Where an image cannot be
-    read, `__getitem__` raises `UnreadableImageError`. A source may have a method `fingerprint()`
-    that says what it holds, see `data.fingerprint`.
+    Must be thread-safe. Labels are integers, -1 if unknown. If an image cannot be read,
+    `__getitem__` raises `UnreadableImageError`. A source may have a method `fingerprint()` that
+    identifies its content, see `data.fingerprint`.
     """
 
     def __len__(self) -> int: ...
@@ -25,11 +25,11 @@ class Source(Protocol):
 
 
 class UnreadableImageError(ValueError):
-    """An image that cannot be read: it costs a run that image, not the run.
+    """An image that cannot be read; a run skips it and goes on.
 
     Attributes:
-      name: of the image, such as its path in its folder.
-      shape: (height, width, channels) that it would have had.
+      name: the image's name, such as its path within the folder.
+      shape: the (height, width, channels) that it should have had.
     """
 
     def __init__(self, name: str, shape: tuple[int, int, int], reason: object):
@@ -41,11 +41,11 @@ class Rows(NamedTuple):
     """A group of images, as `read_ahead` gives it.
 
     Attributes:
-      images: float32 `[n, h, w, c]` in [0, 1]; black where an image is unreadable.
-      labels: `[n]`, -1 where none is known.
-      readable: `[n]`; no result may count where this is false.
+      images: float32 `[n, h, w, c]` in [0, 1]; black if an image is unreadable.
+      labels: `[n]`, -1 if unknown.
+      readable: `[n]`; where this is false, results must not count.
       problems: one line per unreadable image: its name, and what is wrong with it.
-      sha256: of everything that was read, in order.
+      sha256: checksum of everything that was read, in order.
     """
 
     images: Float[np.ndarray, "n ..."]
@@ -63,7 +63,7 @@ class _Element(NamedTuple):
 
 
 def to_float(images: np.ndarray) -> np.ndarray:
-    """uint8 pixels as float32 in [0, 1]; floats, such as features, as they are."""
+    """Converts uint8 pixels to float32 in [0, 1]; leaves floats, such as features, unchanged."""
     return images.astype(np.float32) / 255 if images.dtype == np.uint8 else images
 
 
@@ -72,11 +72,11 @@ def read_ahead(
 ) -> Iterator[Rows]:
     """Groups of images in order, decoded by as many threads as there are cores.
 
-    While the caller works on one group, the next is decoded, and nothing beyond it: `groups` is
-    asked for one group more than was given out. Decoders release Python's lock, so threads suffice.
+    While the caller works on one group, only the next one is decoded: `groups` is advanced by one
+    group more than was yielded. Decoders release Python's lock, so threads suffice.
 
     Args:
-      source: the images; several threads ask it at once.
+      source: the images; read by several threads at once.
       groups: the rows of each group, at least one per group.
       strict: whether an image that cannot be read is an error. Otherwise its row is black and
         `readable` is false there.

@@ -1,4 +1,4 @@
-"""TFDS image classification sets, read by random access and without TensorFlow."""
+"""Reading of TFDS image classification sets by random access, without TensorFlow."""
 
 import contextlib
 import logging
@@ -18,7 +18,7 @@ from signsal_jax.data.digits import MNIST5K
 
 # The size that the paper uses for a set whose images come in many sizes.
 _IMAGE_SIZES = {"imagenette": (224, 224)}
-# Which of the two a set has, when the other is asked for.
+# If a set has only one of the two, it stands in for the other.
 _TEST_SPLITS = ("test", "validation")
 
 
@@ -52,8 +52,8 @@ def default_data_dir() -> Path:
 def _tidy_tfds() -> Iterator[None]:
     """Keeps TFDS from littering the log and the disk.
 
-    It warns at every look at an absent folder and recommends OpenCV, where PIL will do; and for
-    each set that is not prepared it makes a temporary folder that it leaves behind.
+    TFDS warns whenever it looks for a missing folder, and recommends OpenCV although PIL suffices.
+    For each set that is not prepared it leaves a temporary folder behind.
     """
     logger = logging.getLogger("absl")
     level, folder = logger.level, tempfile.tempdir
@@ -71,7 +71,7 @@ def _builder(name: str, data_dir: Path) -> Any:
     tfds = extra("tensorflow_datasets", "data")
     try:
         builder = tfds.builder(name, data_dir=str(data_dir))
-    except (ValueError, AssertionError) as error:  # TFDS asserts that it knows the version
+    except (ValueError, AssertionError) as error:  # TFDS asserts that the version exists
         unknown = isinstance(error, tfds.core.registered.DatasetNotFoundError)
         reason = (
             f"{data_dir} holds no prepared set of that name"
@@ -91,7 +91,7 @@ def _builder(name: str, data_dir: Path) -> Any:
         )
     file_format = builder.info.file_format
     if file_format != tfds.core.FileFormat.ARRAY_RECORD:
-        # Such as TFDS's own default, tfrecord; it refuses to add another to the same folder.
+        # Such as TFDS's default, tfrecord. TFDS refuses to add a second format to one folder.
         raise NotPreparedError(
             f"data set {name}: expected array_record, which has random access, got "
             f"{file_format.value} in {builder.data_path}. Prepare it in another folder with  "
@@ -106,7 +106,7 @@ def prepare(name: str, data_dir: Path) -> None:
     Raises:
       ImportError: TensorFlow is not installed (extra `prepare`).
     """
-    # TFDS needs both of these here without asking for them.
+    # TFDS needs both of these here but does not depend on them.
     extra("tensorflow", "prepare")
     extra("importlib_resources", "prepare")
     tfds = extra("tensorflow_datasets", "prepare")
@@ -116,7 +116,7 @@ def prepare(name: str, data_dir: Path) -> None:
 
 
 def load_tfds(name: str, split: str, data_dir: Path, image_size: tuple[int, int] | None) -> Dataset:
-    """A prepared set's split, see `data.load`."""
+    """Loads a prepared set's split, see `data.load`."""
     with _tidy_tfds():
         return _load(name, split, data_dir, image_size)
 

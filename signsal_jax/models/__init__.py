@@ -1,4 +1,4 @@
-"""The zoo: networks by name, and how any Flax NNX module becomes `apply_fn` and variables."""
+"""The zoo: networks by name, and conversion of Flax NNX modules to `apply_fn` and variables."""
 
 from signsal_jax._extras import extra
 

@@ -9,15 +9,15 @@ from jax import Array
 
 from signsal_jax.models.layers import Conv, Linear, batch_norm
 
-# No layer compares positions.
+# No layer of this network compares positions, so ties between them need not be exact.
 _conv3x3 = functools.partial(Conv, kernel_size=3, padding=1, use_bias=False, exact_ties=False)
 
 
 class Block(nnx.Module):
     """Two 3x3 convolutions and a shortcut without parameters (option A).
 
-    Where the block changes the shape, the shortcut takes every second pixel and puts half of
-    the new channels, as zeros, on either side.
+    Where the block changes the shape, the shortcut takes every second pixel and pads the channels
+    with zeros, half of the new ones on each side.
     """
 
     def __init__(self, in_features: int, features: int, *, strides: int, rngs: nnx.Rngs):

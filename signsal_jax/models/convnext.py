@@ -39,10 +39,10 @@ class Downsample(nnx.Module):
 
 
 class ConvNeXt(nnx.Module):
-    """A ConvNeXt; the default depths and widths are ConvNeXt-Tiny's.
+    """A ConvNeXt network, by default with the depths and widths of ConvNeXt-Tiny.
 
-    Reference: Liu et al., A ConvNet for the 2020s (2022), figure 4 and table 9. Stochastic depth,
-    which acts in training alone, is left out.
+    Reference: Liu et al., A ConvNet for the 2020s (2022), figure 4 and table 9. Stochastic depth
+    is omitted: it acts only during training.
     """
 
     def __init__(

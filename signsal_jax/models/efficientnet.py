@@ -9,7 +9,7 @@ from signsal_jax.models.layers import Conv, Linear, batch_norm
 
 _EPSILON = 1e-3
 
-# Kernel size, strides of the first block, expansion, output features, blocks.
+# Per stage: kernel size, strides of the first block, expansion, output features, blocks.
 _STAGES = (
     (3, 1, 1, 16, 1),
     (3, 2, 6, 24, 2),
@@ -22,7 +22,7 @@ _STAGES = (
 
 
 def _pad_same(x: Array, kernel_size: int, strides: int) -> Array:
-    """Zeros as TensorFlow's "SAME" puts them: where their number is odd, one more at the end."""
+    """Pads with zeros as TensorFlow's "SAME" does: if their number is odd, one more at the end."""
 
     def amounts(size: int) -> tuple[int, int]:
         total = max((-(-size // strides) - 1) * strides + kernel_size - size, 0)
@@ -45,7 +45,7 @@ class ConvNorm(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.kernel_size, self.strides = kernel_size, strides
-        # Without a stride the padding of an odd kernel is the same on both sides.
+        # At stride 1 an odd kernel has the same padding on both sides.
         padding = kernel_size // 2 if strides == 1 else 0
         self.conv = Conv(
             in_features,
@@ -93,11 +93,11 @@ class Block(nnx.Module):
 
 
 class EfficientNetLite0(nnx.Module):
-    """EfficientNet-B0 made for integer hardware: ReLU6, no squeeze-and-excitation.
+    """EfficientNet-B0 adapted to integer hardware: ReLU6, no squeeze-and-excitation.
 
     Reference: Tan and Le, EfficientNet (2019), table 1, with the changes of the "lite" models in
-    TensorFlow's reference implementation. Dropout and stochastic depth, which act in training
-    alone, are left out.
+    TensorFlow's reference implementation. Dropout and stochastic depth are omitted: they act only
+    during training.
     """
 
     def __init__(self, num_classes: int, *, in_features: int = 3, rngs: nnx.Rngs):

@@ -11,7 +11,7 @@ from signsal_jax._types import ApplyFn, Variables
 
 
 def from_nnx(model: nnx.Module) -> tuple[ApplyFn, Variables]:
-    """A Flax NNX classifier as a pure `apply_fn` and its variables, in inference mode.
+    """Turns a Flax NNX classifier into a pure `apply_fn` and its variables, in inference mode.
 
     Args:
       model: a module called as `model(images) -> logits`. It is not changed: dropout and batch
@@ -19,11 +19,11 @@ def from_nnx(model: nnx.Module) -> tuple[ApplyFn, Variables]:
 
     Returns:
       `apply_fn(variables, images) -> logits` and the variables, a pytree of weights and batch
-      statistics; the state of random generators stays with the function.
+      statistics. The state of random generators stays inside the function.
 
-    To train with a penalty on saliency, let nothing but weights be differentiated: call this
-    inside a loss of the module and take `flax.nnx.value_and_grad(loss)(model)`. An optimizer over
-    all variables would move the batch statistics, too.
+    To train with a penalty on saliency, differentiate with respect to the weights only: call this
+    inside a loss function of the module and use `flax.nnx.value_and_grad(loss)(model)`. An
+    optimizer over all variables would also move the batch statistics.
 
     Raises:
       TypeError, ValueError: not a Flax NNX module, or one that cannot be called or has no
@@ -37,7 +37,7 @@ def from_nnx(model: nnx.Module) -> tuple[ApplyFn, Variables]:
     if not isinstance(model, nnx.Module):
         raise TypeError(f"model: expected a flax.nnx.Module, got {type(model).__name__}")
     if not callable(model):
-        raise TypeError(f"model: expected one with __call__, got a {type(model).__name__}")
+        raise TypeError(f"model: expected a module with __call__, got {type(model).__name__}")
     if not jax.tree.leaves(nnx.state(model)):
         raise ValueError(f"model: expected variables, got a {type(model).__name__} with none")
     inference = nnx.clone(model)
@@ -45,7 +45,7 @@ def from_nnx(model: nnx.Module) -> tuple[ApplyFn, Variables]:
     graph, generators, variables = nnx.split(inference, nnx.RngState, ...)
 
     def apply_fn(variables: Any, images: Any, /) -> Array:
-        # Copies: what a module draws at random must change neither, nor leave a trace of jit.
+        # Copied: random draws must neither change these two nor leave tracers of jit in them.
         states = jax.tree.map(lambda leaf: leaf, (generators, variables))
         return nnx.merge(graph, *states)(jnp.asarray(images))
 

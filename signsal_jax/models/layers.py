@@ -10,7 +10,7 @@ from signsal_jax import nn
 
 
 def _uniform(rngs: nnx.Rngs, shape: tuple[int, ...], fan_in: int) -> nnx.Param:
-    """Torch's default for weights and biases alike: U(-1/sqrt(fan_in), 1/sqrt(fan_in))."""
+    """Torch's default for both weights and biases: U(-1/sqrt(fan_in), 1/sqrt(fan_in))."""
     bound = 1 / np.sqrt(fan_in)
     return nnx.Param(jax.random.uniform(rngs.params(), shape, jnp.float32, -bound, bound))
 

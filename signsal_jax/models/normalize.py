@@ -1,4 +1,4 @@
-"""A network's own preprocessing as a part of it."""
+"""Preprocessing as part of the network."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,10 +8,10 @@ from jax import Array
 
 
 class Normalize(nnx.Module):
-    """A network behind the mean and standard deviation it was trained with.
+    """A network preceded by the normalization that it was trained with.
 
-    Takes the pixels in [0, 1] that the whole library speaks of, so gradients, black and white
-    stay in pixel space. Mean and standard deviation are static: no weights, never trained.
+    Takes pixels in [0, 1], like the rest of the library, so gradients, black and white refer to
+    pixel space. Mean and standard deviation are constants, not weights: they are never trained.
 
     >>> import jax.numpy as jnp
     >>> Normalize(lambda x: x.mean((1, 2)), mean=[0.5], std=[0.25])(jnp.ones((1, 2, 2, 1))).item()

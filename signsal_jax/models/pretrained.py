@@ -1,4 +1,4 @@
-"""Networks with trained weights: the package's own, or anybody's weights file."""
+"""Networks with trained weights: those in this package, or from any weights file."""
 
 import json
 import os
@@ -30,9 +30,9 @@ class Model(NamedTuple):
       variables: its weights.
       class_names: the name of every logit.
       input_shape: (height, width, channels) that the weights were trained with.
-      origin: what a result must record: network, weights, their checksum, preprocessing.
-      photos: how it expects photos, as arguments of `data.photos.read_image`; None where it was
-        trained on images of `input_shape` as they are.
+      origin: the provenance to record with results: network, weights, checksum, preprocessing.
+      photos: the cropping and scaling it expects of photos, as arguments of
+        `data.photos.read_image`; None if it was trained on images that had `input_shape` already.
     """
 
     apply_fn: ApplyFn
@@ -44,7 +44,7 @@ class Model(NamedTuple):
 
 
 def flatten_variables(variables: Any) -> dict[str, Any]:
-    """A pure dict of variables by dotted path, such as `blocks.0.convs.1.kernel`."""
+    """Flattens a pure dict of variables to dotted paths, such as `blocks.0.convs.1.kernel`."""
     return {
         jax.tree_util.keystr(path, simple=True, separator="."): leaf
         for path, leaf in jax.tree_util.tree_leaves_with_path(variables)
@@ -52,7 +52,7 @@ def flatten_variables(variables: Any) -> dict[str, Any]:
 
 
 def _own_layout(model: str, pure: Any) -> weight_files.Layout:
-    """The table for weights that this package wrote: every path is its own name."""
+    """The conversion table for weights written by this package: every key is a variable's path."""
     rules = tuple(weight_files.Rule(path, path) for path in flatten_variables(pure))
     return weight_files.Layout(model, "signsal_jax", rules, classifier=rules[-1].source)
 
@@ -71,28 +71,28 @@ def load(
     preprocess: bool = True,
     class_names: Sequence[str] | None = None,
 ) -> Model:
-    """A network with trained weights.
+    """Loads a network with trained weights.
 
     Args:
       name: "cnn-cifar10" (the paper's Basic CNN trained on JPEG-derived CIFAR-10, in the package),
         or a network of `MODELS`, with `weights`.
-      weights: a safetensors or torch file (read without torch, nothing in it is executed),
-        or "hf://owner/name" on the Hugging Face hub (extra `hub`), of the network itself or, as
-        the paper's, of `torch.nn.Sequential(network, Linear)`. A prefix that all names share,
-        such as `module.`, is removed and recorded in the origin. None only where a package
-        carries them: efficientnet_lite0 (extra `demo`).
-      preprocess: whether the mean and standard deviation that the weights were trained with are
-        applied, inside `apply_fn`; False feeds raw [0, 1] pixels, as the paper does.
-      class_names: one for every logit; by default ImageNet's for 1000 classes, else the indices.
+      weights: a safetensors or torch file (read without torch; nothing in it is executed), or
+        "hf://owner/name" on the Hugging Face hub (extra `hub`). It holds the network alone or,
+        as in the paper, `torch.nn.Sequential(network, Linear)`. A prefix shared by all names,
+        such as `module.`, is removed and recorded in the origin. None is allowed only where an
+        installable package carries the weights: efficientnet_lite0 (extra `demo`).
+      preprocess: whether `apply_fn` normalizes with the mean and standard deviation that the
+        weights were trained with; False feeds raw [0, 1] pixels, as the paper does.
+      class_names: one per logit; by default ImageNet's for 1000 classes, otherwise the indices.
 
     Returns:
       `Model`: apply_fn, variables, class names, input shape, and the origin to record.
 
     Raises:
-      TypeError, ValueError: an unknown name, weights missing or not wanted, class names that do
-        not fit; and `weights.WeightsError`: a damaged file or weights that do not fit the network
-        (one error lists missing, unused and mis-shaped keys).
-      OSError, ImportError: an absent file or extra.
+      TypeError, ValueError: an unknown name, missing or unexpected weights, or class names that
+        do not fit; `weights.WeightsError` for a damaged file or weights that do not fit the
+        network (one error lists missing, unused and mis-shaped keys).
+      OSError, ImportError: a missing file or extra.
 
     >>> import signsal_jax
     >>> model = signsal_jax.models.load("cnn-cifar10")
@@ -124,21 +124,21 @@ def load(
 def _check_class_names(names: Any) -> None:
     if names is None:
         return
-    # A string is a sequence of strings, too: of its letters.
+    # A string is also a sequence of strings: its letters.
     if isinstance(names, str) or not isinstance(names, Sequence):
         raise TypeError(f"class_names: expected a sequence of names, got {names!r:.80}")
     for name in names:
         if not isinstance(name, str):
-            raise TypeError(f"class_names: expected texts, got {name!r:.80}")
+            raise TypeError(f"class_names: expected strings, got {name!r:.80}")
 
 
 def load_network(
     name: str, weights: str | os.PathLike[str] | None, *, preprocess: bool
 ) -> tuple[nnx.Module, dict[str, Any]]:
-    """The Flax NNX module of `load`, for a layer on top, and the origin to record.
+    """Loads the Flax NNX module of `load`, to put a layer on top, and the origin to record.
 
     Raises:
-      ValueError: weights that have such a layer already; otherwise as `load`.
+      ValueError: weights that already include such a layer; otherwise as in `load`.
     """
     network, origin, layout, _ = _load_published(name, weights, preprocess=preprocess)
     if layout.has_head:
@@ -157,7 +157,7 @@ def _load_published(
     arrays, prefix = weight_files.without_prefix(name, file.arrays)
     layout = weight_files.select_layout(name, arrays)
     try:
-        # Without a classifier ImageNet's classes will do: the error then lists all that is wrong.
+        # Without a classifier, assume ImageNet's classes: the error then lists all that is wrong.
         classes = weight_files.count_classes(arrays, layout) or IMAGENET_CLASSES
         channels = _count_channels(arrays, layout)
         network = nnx.eval_shape(lambda: _published(name, layout, classes, channels))
@@ -165,7 +165,7 @@ def _load_published(
         if layout.marker is not None and layout.marker not in file.name:
             raise weight_files.WeightsError(
                 f"{layout.source} has several networks with these keys, and only "
-                f"{layout.marker} is {name}: if this is it, say so in the name of the file"
+                f"{layout.marker} is {name}: if this is it, put {layout.marker} in the file's name"
             )
     except weight_files.WeightsError as error:
         raise weight_files.WeightsError(f"{file.source}: {error}") from error
@@ -198,7 +198,7 @@ def _published(name: str, layout: weight_files.Layout, classes: int, channels: i
 
 
 def _count_channels(arrays: Mapping[str, Any], layout: weight_files.Layout) -> int:
-    """The number of image channels that weights were trained for; color if nothing says it."""
+    """The number of image channels that weights were trained for; 3 if the file does not say."""
     for key, rule in layout.required.items():
         if "stem" in rule.path.split(".") and rule.path.endswith("kernel") and key in arrays:
             shape = arrays[key].shape  # out, in, height, width

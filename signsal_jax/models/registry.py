@@ -20,9 +20,9 @@ _Builder = Callable[[int, int, nnx.Rngs], nnx.Module]
 class _Architecture(NamedTuple):
     build: _Builder
     image_size: int
-    """The height and width it was designed for; every network here takes others too."""
+    """The height and width it was designed for; every network here also accepts others."""
     has_head: bool
-    """Whether `create` keeps the 1000-way ImageNet layer under a linear one, as the paper does."""
+    """Whether `create` keeps the 1000-way ImageNet layer and puts a linear one on top of it."""
 
 
 def _cnn(num_classes: int, in_features: int, rngs: nnx.Rngs) -> nnx.Module:
@@ -70,10 +70,10 @@ _ARCHITECTURES: dict[str, _Architecture] = {
     "cifar_resnet56": _Architecture(_cifar_resnet(56), image_size=32, has_head=False),
 }
 MODELS = tuple(_ARCHITECTURES)
-# Far above any classifier of images, and small enough that no weights of them fill the memory.
+# Far above any image classifier, yet small enough that the weights cannot exhaust memory.
 MOST_CLASSES = 100_000
 MOST_CHANNELS = 1024
-# Those that keep their ImageNet layer, with a linear one on top, as the paper does.
+# Networks that keep their ImageNet layer and get a linear one on top, as in the paper.
 HEADED = tuple(name for name, architecture in _ARCHITECTURES.items() if architecture.has_head)
 
 
@@ -90,15 +90,15 @@ def _checked_rngs(name: str, num_classes: int, in_features: int, key: Array | No
 def create(
     name: str, num_classes: int, *, in_features: int = 3, key: Array | None = None
 ) -> nnx.Module:
-    """A network of the zoo with fresh weights, as the paper trains it.
+    """Creates a network of the zoo with fresh weights, as the paper trains it.
 
     Args:
       name: one of `MODELS`. "cnn" is the paper's Basic CNN. The ImageNet networks ("resnet18",
         "resnet34", "resnet50", "convnext_tiny", "efficientnet_lite0") keep their 1000-way layer
-        and get the paper's linear layer on top; `create_backbone` leaves it out. The
-        "cifar_resnet" ones end in `num_classes` themselves.
-      num_classes: how many logits, 2 to 100 000.
-      in_features: image channels: 1 for grayscale, 3 for colour.
+        and get the paper's linear layer on top; `create_backbone` omits it. The "cifar_resnet"
+        networks end directly in `num_classes` logits.
+      num_classes: number of logits, 2 to 100,000.
+      in_features: image channels: 1 for grayscale, 3 for color.
       key: a `jax.random` key for the initial weights (torch's defaults: uniform within
         1/sqrt(fan in)); None for `jax.random.key(0)`.
 
@@ -107,8 +107,8 @@ def create(
       into `apply_fn` and variables.
 
     Raises:
-      TypeError, ValueError: an unknown name (the message lists the valid ones), fewer than two
-        classes or no channel, too many of either, or a key that is not one.
+      TypeError, ValueError: an unknown name (the message lists the valid ones), too few or too
+        many classes or channels, or an invalid key.
 
     Reference: arXiv 2309.12913, the networks.
 
@@ -132,9 +132,9 @@ def create_backbone(
     in_features: int = 3,
     key: Array | None = None,
 ) -> nnx.Module:
-    """A network of the zoo with fresh weights, as its authors published it: no layer on top.
+    """Creates a network of the zoo with fresh weights and no layer on top, as it was published.
 
-    Arguments, result and errors as `create`; this is the module that published weights fit.
+    Arguments, result and errors are as in `create`. Published weights fit this module.
 
     >>> from signsal_jax.models import registry
     >>> registry.create_backbone("cifar_resnet20", 10).classifier.kernel.shape

@@ -1,4 +1,4 @@
-"""ResNets as in torchvision, and any network with a linear layer on top as in the paper."""
+"""ResNets as in torchvision, and the paper's linear layer on top of any network."""
 
 import functools
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from jax import Array
 from signsal_jax import nn
 from signsal_jax.models.layers import Conv, Linear, batch_norm
 
-# Behind the stem's max-pool nothing compares positions until they are averaged.
+# After the stem's max-pool, no layer compares positions, so ties between them need not be exact.
 _conv3x3 = functools.partial(Conv, kernel_size=3, padding=1, use_bias=False, exact_ties=False)
 
 
@@ -49,7 +49,7 @@ class BasicBlock(nnx.Module):
 class Bottleneck(nnx.Module):
     """1x1, 3x3 and 1x1 convolutions to four times the features, and a shortcut.
 
-    The 3x3 carries the stride, as in torchvision; He et al. gave it to the first 1x1.
+    The 3x3 has the stride, as in torchvision; in He et al. the first 1x1 has it.
     """
 
     expansion = 4
@@ -116,7 +116,7 @@ IMAGENET_CLASSES = 1000
 
 
 class WithHead(nnx.Module):
-    """A network whose 1000-way layer is kept, with a linear layer to `num_classes` on top.
+    """A network that keeps its 1000-way layer, with a linear layer to `num_classes` on top.
 
     Reference: arXiv 2309.12913, the ResNet-18 and ConvNeXt experiments.
     """

@@ -1,4 +1,4 @@
-"""Other people's weights: files in, variables of the zoo's networks out, without torch."""
+"""Conversion of published weights files to variables of the zoo's networks, without torch."""
 
 from signsal_jax._extras import extra
 

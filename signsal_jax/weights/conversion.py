@@ -1,4 +1,4 @@
-"""Source arrays to variables, through a table, as a bijection or not at all."""
+"""Conversion of source arrays to variables through a table: a bijection, or an error."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,12 +11,12 @@ from signsal_jax.weights.errors import WeightsError, listed, printable
 from signsal_jax.weights.table import Layout
 from signsal_jax.weights.tables import identify
 
-# In a message: more than any network of the zoo has.
+# Names listed in a message: more than any network of the zoo has.
 _MOST_NAMES = 500
 
 
 def count_classes(arrays: Mapping[str, np.ndarray], layout: Layout) -> int | None:
-    """The number of classes that weights were trained for; None if no classifier says it.
+    """The number of classes that weights were trained for; None if they lack the classifier.
 
     Raises:
       WeightsError: fewer than two.
@@ -37,11 +37,11 @@ def count_classes(arrays: Mapping[str, np.ndarray], layout: Layout) -> int | Non
 
 
 def source_shapes(layout: Layout, variables: Any) -> dict[str, tuple[int, ...]]:
-    """The shape every key of a source has, for a network with these variables.
+    """The expected shape of every key of a source, for a network with these variables.
 
     Args:
       layout: the source's table.
-      variables: a nested dict of arrays or `jax.ShapeDtypeStruct`, as `nnx.to_pure_dict` gives.
+      variables: a nested dict of arrays or `jax.ShapeDtypeStruct`, as from `nnx.to_pure_dict`.
 
     Raises:
       WeightsError: table and variables are not of the same architecture.
@@ -59,16 +59,16 @@ def source_shapes(layout: Layout, variables: Any) -> dict[str, tuple[int, ...]]:
 
 
 def convert(arrays: Mapping[str, np.ndarray], layout: Layout, variables: Any) -> Any:
-    """A network's variables from the arrays of a weights file.
+    """Converts the arrays of a weights file to a network's variables.
 
-    Every key of the file must be used, every variable be given, every shape fit and every number
-    be finite; otherwise nothing is converted and one error lists all that is wrong.
+    Every key of the file must be used, every variable given, every shape right and every number
+    finite; otherwise nothing is converted and one error lists everything that is wrong.
 
     Args:
       arrays: by source key, in the source's layout; any floating dtype.
       layout: the source's table, see `layouts` and `select_layout`.
       variables: the network's variables as a nested dict of arrays or `jax.ShapeDtypeStruct`, as
-        `nnx.to_pure_dict` gives; only structure, shapes and dtypes are used.
+        from `nnx.to_pure_dict`; only structure, shapes and dtypes are used.
 
     Returns:
       Variables of the same structure, shapes and dtypes.
@@ -110,7 +110,7 @@ def convert(arrays: Mapping[str, np.ndarray], layout: Layout, variables: Any) ->
         elif not jnp.issubdtype(array.dtype, jnp.floating):
             problems["not floating point"].append(f"{key} ({array.dtype})")
         else:
-            with np.errstate(over="ignore"):  # what overflows is infinite, and reported below
+            with np.errstate(over="ignore"):  # overflow gives infinity, reported below
                 value = rule.transform.apply(array).astype(leaves[rule.path].dtype)
             converted[rule.path] = value
             if not np.isfinite(value).all():

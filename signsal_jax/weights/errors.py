@@ -1,14 +1,14 @@
-"""What goes wrong with weights that somebody else wrote, and how their names are printed."""
+"""The error for weights that cannot be used, and safe printing of the names in them."""
 
 _LONGEST = 200
 
 
 class WeightsError(ValueError):
-    """A file that is no weights file, or weights that do not fit the network."""
+    """A file that is not a weights file, or weights that do not fit the network."""
 
 
 def printable(text: object) -> str:
-    r"""A text from a file, fit for a terminal: control characters escaped, the length bounded.
+    r"""Makes text from a file safe to print: escapes control characters and bounds the length.
 
     >>> printable("fc.\x1b[2Jweight")
     'fc.\\x1b[2Jweight'
@@ -22,7 +22,7 @@ def printable(text: object) -> str:
 
 
 def listed(names: list[str], most: int) -> str:
-    """Names for a message, separated by commas; beyond `most` their number.
+    """Joins names with commas for a message; of those beyond the first `most`, only counts them.
 
     >>> listed(["a", "b", "c"], 2)
     'a, b and 1 more'

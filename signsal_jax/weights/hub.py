@@ -16,17 +16,17 @@ def is_id(text: str) -> bool:
 
 
 def download(source: str) -> Path:
-    """The local copy of a hub repository's weights file.
+    """Finds a hub repository's weights file in the cache, or downloads it there.
 
     Args:
-      source: "hf://owner/name", whose `model.safetensors` (or else `pytorch_model.bin`) is
-        taken, or "hf://owner/name/file".
+      source: "hf://owner/name", for its `model.safetensors` (or else `pytorch_model.bin`), or
+        "hf://owner/name/file".
 
     Returns:
       A path in the hub's cache.
 
     Raises:
-      WeightsError: not of that form, no such repository or file, or no network.
+      WeightsError: a source of another form, no such repository or file, or no network.
       ImportError: `huggingface_hub` is not installed.
     """
     match = re.fullmatch(rf"{SCHEME}({_ID})(?:/(.+))?", source)
@@ -48,7 +48,7 @@ def download(source: str) -> Path:
     for candidate in (file,) if file else _FILES:
         try:
             return Path(hub.hf_hub_download(repository, candidate))
-        except LocalEntryNotFoundError as error:  # an EntryNotFoundError, too
+        except LocalEntryNotFoundError as error:  # a kind of EntryNotFoundError
             unreached = error
         except EntryNotFoundError:
             continue

@@ -1,4 +1,4 @@
-"""Weights that installable packages carry."""
+"""Weights carried by installable packages."""
 
 import importlib.util
 from pathlib import Path
@@ -24,7 +24,7 @@ PACKAGED = tuple(_PACKAGES)
 
 
 def packaged(name: str) -> Path:
-    """The weights file of an installed package that carries one for an architecture.
+    """Finds an architecture's weights file in the installed package that carries it.
 
     The package is looked up, not imported.
 

@@ -1,11 +1,11 @@
-"""A pickle reader that knows torch's tensors and plain containers, and can do nothing else.
+"""A pickle reader that handles torch's tensors and plain containers, and nothing else.
 
-A pickle is a program: it may name any function of any installed module and call it. Python's own
-reader runs that program, and even when it finds no function it hashes, compares and allocates
-what the file says. This one is an interpreter of the few operations that torch's files consist
-of. It builds strings, numbers, lists, tuples, dicts and inert descriptions of tensors, looks names
-up in the table below, and refuses everything else. Nothing in it recurses, every operation costs
-a bounded amount of time and memory, and their number is bounded.
+A pickle is a program that can call any function of any installed module. Python's own reader runs
+that program; even if it is given no functions, it hashes, compares and allocates whatever the file
+asks for. This reader interprets only the few operations found in torch's files. It builds strings,
+numbers, lists, tuples, dicts and inert descriptions of tensors, looks names up in the table below,
+and refuses everything else. It never recurses, and both the number of operations and the time and
+memory of each are bounded.
 """
 
 import io
@@ -31,7 +31,7 @@ STORAGE_DTYPES: dict[str, np.dtype] = {
     "BoolStorage": np.dtype(np.bool_),
 }
 # A tensor takes about 40 operations and 200 bytes. Python objects are larger than the opcodes that
-# make them: these limits keep all of them together below 256 MB.
+# make them: these limits keep their total below 256 MB.
 _MOST_OPERATIONS = 2**20
 _MOST_BYTES = 2**25
 _MOST_DIMENSIONS = 32
@@ -39,7 +39,7 @@ _LONGEST_NAME = 4096
 
 
 class Storage(NamedTuple):
-    """A flat run of numbers that lies elsewhere in the file."""
+    """A flat array of numbers stored elsewhere in the file."""
 
     dtype: np.dtype
     key: str
@@ -64,7 +64,7 @@ class _StorageType(NamedTuple):
 
 
 def describe(value: Any) -> str:
-    """The kind of a value, for messages: its contents may be of any size and depth."""
+    """Names the kind of a value in messages; its contents could be of any size and depth."""
     return "a single tensor" if isinstance(value, Tensor) else f"a {type(value).__name__}"
 
 
@@ -93,7 +93,7 @@ def _parameter(tensor: Any = None, *_: Any) -> Tensor:
 
 
 def _set_item(target: dict[str | int, Any], key: Any, value: Any) -> None:
-    # Others would be hashed: nested tuples take forever, or overflow the stack of C.
+    # Other keys would be hashed: nested tuples take forever or overflow the C stack.
     if type(key) not in (str, int):
         raise WeightsError(f"expected strings or integers as dictionary keys, got {describe(key)}")
     if isinstance(key, str) and len(key) > _LONGEST_NAME:
@@ -110,7 +110,7 @@ def _ordered_dict(pairs: Any = ()) -> dict[str | int, Any]:
     return result
 
 
-# Keys as pickletools writes them: module, space, name.
+# Keys in the format of pickletools: module, space, name.
 _GLOBALS: dict[str, _Constructor | _StorageType] = {
     "collections OrderedDict": _Constructor(_ordered_dict),
     "torch._utils _rebuild_tensor_v2": _Constructor(_tensor),
@@ -144,7 +144,7 @@ class _Machine:
             )
 
     def pop(self, count: int) -> list[Any]:
-        """The last `count` values above the last mark."""
+        """Removes and returns the last `count` values, all above the last mark."""
         start = len(self.stack) - count
         if start < (self.marks[-1] if self.marks else 0):
             raise WeightsError("damaged: a value is missing")
@@ -153,7 +153,7 @@ class _Machine:
         return values
 
     def pop_mark(self) -> list[Any]:
-        """All values above the last mark, which is removed."""
+        """Removes the last mark and all values above it, and returns the values."""
         if not self.marks:
             raise WeightsError("damaged: a mark is missing")
         values = self.pop(len(self.stack) - self.marks[-1])
@@ -161,7 +161,7 @@ class _Machine:
         return values
 
     def top(self, kind: type) -> Any:
-        """The last value, which the next operation changes."""
+        """Returns the last value, which stays on the stack and must be a `kind`."""
         (value,) = self.pop(1)
         if not isinstance(value, kind):
             raise WeightsError(f"damaged: expected a {kind.__name__}, got {describe(value)}")
@@ -181,7 +181,7 @@ class _Machine:
                 self.stack.append({})
             case "TUPLE":
                 self.stack.append(tuple(self.pop_mark()))
-            case "SHORT_BINSTRING" | "BINSTRING":  # the str of Python 2; pickletools says latin-1
+            case "SHORT_BINSTRING" | "BINSTRING":  # Python 2's str; pickletools took it for latin-1
                 self.stack.append(argument.encode("latin-1").decode("utf-8"))
             case "APPEND":
                 (value,) = self.pop(1)
@@ -217,7 +217,7 @@ class _Machine:
             case "REDUCE":
                 self.stack.append(self.call(*self.pop(2)))
             case "BUILD":
-                # Torch hangs attributes on ordered dicts, which nothing here needs.
+                # Torch sets attributes on ordered dicts; nothing here needs them.
                 self.pop(1)
                 self.top(dict)
             case _ if name in _CONSTANTS:
@@ -232,7 +232,7 @@ class _Machine:
     def call(self, function: Any, arguments: Any) -> Any:
         if not isinstance(function, _Constructor) or not isinstance(arguments, tuple):
             raise WeightsError(f"damaged: expected a constructor, got {describe(function)}")
-        # What is copied counts as if it had been spelled out.
+        # Copied elements count as if the file had listed them.
         self.charge(sum(len(value) for value in arguments if isinstance(value, list | tuple)))
         return function.function(*arguments)
 
@@ -241,7 +241,7 @@ class _Machine:
             case ("storage", _StorageType(dtype), str(key), str(), size, *rest) if (
                 _natural(size) and len(key) <= _LONGEST_NAME
             ):
-                # Old files may name a part of another storage; no writer of the last years does.
+                # Old files may refer to part of another storage; recent writers never do.
                 if any(view is not None for view in rest):
                     raise WeightsError("expected whole storages, got a view of one")
                 storage = Storage(dtype, key, size)
@@ -263,11 +263,11 @@ def _known(name: str) -> _Constructor | _StorageType:
 
 
 def load(data: memoryview, start: int = 0) -> tuple[Any, dict[str, Storage], int]:
-    """The pickle that begins at `start`, its tensors as descriptions.
+    """Reads the pickle that begins at `start`, with descriptions in place of tensors.
 
     Returns:
-      The content (dict, list, tuple, numbers, strings and `Tensor`); by key, every storage that
-      it refers to; and the place just behind it.
+      The content (dict, list, tuple, numbers, strings and `Tensor`), the storages that it refers
+      to, by key, and the position just after it.
 
     Raises:
       WeightsError: any other object (the message names it; nothing is executed), dictionary keys
@@ -292,7 +292,7 @@ posix.getcwd, which was not executed: save the network's state_dict() alone
             machine.run(opcode.name, argument)
     except WeightsError:
         raise
-    except ValueError as error:  # no opcode, or its argument is cut off
+    except ValueError as error:  # an invalid opcode, or its argument is cut off
         if len(data) - start > _MOST_BYTES:
             raise WeightsError(f"expected a pickle of at most {_MOST_BYTES} bytes") from error
         raise WeightsError(f"truncated or damaged ({printable(error)})") from error

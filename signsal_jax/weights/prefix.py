@@ -1,4 +1,4 @@
-"""Names that a training program has put a common prefix before, such as `module.`."""
+"""Removal of a prefix that a training program put before all names, such as `module.`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,17 +9,17 @@ _MOST_PARTS = 4
 
 
 def without_prefix(name: str, arrays: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """The arrays under the names of an architecture's layouts, and the prefix that was removed.
+    """Removes a common prefix, so that the names become those of an architecture's layouts.
 
-    Leading parts that all names share are removed (torch's DataParallel puts `module.` there,
-    training programs `model.` or `net.`) as far as more of the names are then known.
+    Of the leading parts that all names share (torch's DataParallel adds `module.`, training
+    programs `model.` or `net.`), removes as many as make the most names known.
 
     Args:
       name: the architecture, one of `ARCHITECTURES`.
       arrays: by source key.
 
     Returns:
-      Arrays by their shorter names, and the prefix with its dot; the empty one where none helps.
+      Arrays by their shortened names, and the removed prefix with its dot; "" if none helps.
 
     >>> without_prefix("resnet18", {"module.conv1.weight": 1, "module.fc.bias": 2})
     ({'conv1.weight': 1, 'fc.bias': 2}, 'module.')

@@ -1,4 +1,4 @@
-"""Weights files of any kind: bytes in, named arrays and a checksum out."""
+"""Reading of weights files of any kind: named arrays and a checksum."""
 
 import hashlib
 import os
@@ -25,7 +25,7 @@ _SAFETENSORS_DTYPES: dict[str, np.dtype] = {
     "U8": np.dtype(np.uint8),
     "BOOL": np.dtype(np.bool_),
 }
-# Of which Python makes objects ten times as large; the headers of the largest networks have 1 MB.
+# Python objects made from a header are ten times as large. The largest networks' headers: 1 MB.
 _LARGEST_HEADER = 2**23
 _LARGEST_SPARSE = 2**28
 
@@ -36,7 +36,7 @@ class WeightsFile(NamedTuple):
     Attributes:
       arrays: by name, in the file's own dtypes and layout.
       sha256: the checksum of the bytes that were read, as 64 hexadecimal digits.
-      source: what was read: a path, or an hf:// id.
+      source: the path or hf:// id that was read.
     """
 
     arrays: dict[str, np.ndarray]
@@ -45,7 +45,7 @@ class WeightsFile(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What a result records: an hf:// id, or a path without the folders of one machine."""
+        """The name to record in results: an hf:// id, or the file's name without its folders."""
         if self.source.startswith(hub.SCHEME):
             return self.source
         return os.path.basename(self.source)
@@ -66,7 +66,7 @@ def sha256(path: str | os.PathLike[str]) -> str:
 
 
 def read(source: str | os.PathLike[str]) -> WeightsFile:
-    """Reads a weights file; what kind it is, its content says, not its name.
+    """Reads a weights file; its content, not its name, tells which kind it is.
 
     Args:
       source: a path to a safetensors or torch file (no torch needed, nothing in it is
@@ -76,7 +76,7 @@ def read(source: str | os.PathLike[str]) -> WeightsFile:
       `WeightsFile`: arrays by name, and the checksum to record in results.
 
     Raises:
-      WeightsError: not a weights file, truncated, or with code in it.
+      WeightsError: a file that is not a weights file, is truncated, or contains code.
       OSError: the file cannot be read.
       ImportError: a hub id without `huggingface_hub` (the message names the extra).
 
@@ -102,9 +102,9 @@ def read(source: str | os.PathLike[str]) -> WeightsFile:
 
 
 def _content(path: Path) -> bytes:
-    """The bytes of a regular file, read only if they begin as weights do."""
+    """Reads a regular file, but only if it begins as weights files do."""
 
-    def without_waiting(name: str, flags: int) -> int:  # as a pipe would have it
+    def without_waiting(name: str, flags: int) -> int:  # a pipe would block
         return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
 
     with open(path, "rb", opener=without_waiting) as file:
@@ -113,7 +113,7 @@ def _content(path: Path) -> bytes:
             raise WeightsError("expected a file, got a folder, a pipe or a device")
         head = file.read(64)
         _check_head(head)
-        # Some file systems do not count blocks, and then say 0.
+        # Some file systems do not count blocks and report 0.
         stored = getattr(status, "st_blocks", 0) * 512
         if status.st_size > _LARGEST_SPARSE and 0 < stored < status.st_size / 2:
             raise WeightsError(
@@ -125,7 +125,7 @@ def _content(path: Path) -> bytes:
 
 
 def _check_head(head: bytes) -> None:
-    """Raises unless a file that begins so can be one of weights."""
+    """Raises unless a weights file can begin with these bytes."""
     if not head:
         raise WeightsError("expected weights, got an empty file")
     if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
@@ -137,7 +137,7 @@ def _check_head(head: bytes) -> None:
 
 
 def _is_safetensors(data: bytes) -> bool:
-    """Whether a header's length is followed by its JSON object."""
+    """Whether a JSON object follows the eight bytes of the header's length."""
     return data[8:9] == b"{"
 
 

@@ -1,4 +1,4 @@
-"""What a conversion table is made of: one rule per source key."""
+"""The parts of a conversion table: one rule per source key."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -9,7 +9,7 @@ Shape = tuple[int, ...]
 
 
 class Transform(NamedTuple):
-    """How an array of the source becomes one of ours, and which source shape that takes."""
+    """Converts a source array to one of ours; `source_shape` maps our shape to the source's."""
 
     name: str
     apply: Callable[[np.ndarray], np.ndarray]
@@ -29,7 +29,7 @@ CHANNELS_FIRST_SCALE = Transform(
 
 
 class Rule(NamedTuple):
-    """One key of the source: which of our variables it becomes, and how.
+    """Maps one key of the source to one of our variables.
 
     `path` is dotted, as `jax.tree_util.keystr(..., simple=True, separator=".")` writes it.
     """
@@ -40,7 +40,7 @@ class Rule(NamedTuple):
 
 
 class Unneeded(NamedTuple):
-    """A key that a source may have and that inference does not need."""
+    """A key that a source may have but inference does not need."""
 
     source: str
 
@@ -53,16 +53,16 @@ class Layout(NamedTuple):
 
     Attributes:
       architecture: the network's name in the zoo.
-      source: whose names these are.
+      source: the library or repository whose names these are.
       rules: one for every key.
       classifier: the source key whose first dimension is the number of classes.
-      mean, std: per channel, what that source's networks expect inputs in [0, 1] to be
-        normalized with; None where they take raw pixels.
-      crop: the side of the central square of a photo that the source's first published weights
-        are evaluated on, as a share of the photo's shorter side.
-      interpolation: how that square is scaled: "bilinear" or "bicubic".
-      marker: what the file's name or hub id must contain, where a source has another network with
-        the same keys and shapes; None where keys are enough.
+      mean, std: per channel, for normalizing inputs in [0, 1] as that source's networks expect;
+        None if they take raw pixels.
+      crop: side of the central square that the source's first published weights are evaluated
+        on, as a share of the photo's shorter side.
+      interpolation: the method that scales that square: "bilinear" or "bicubic".
+      marker: text that the file's name or hub id must contain if the source has another network
+        with the same keys and shapes; None if the keys are enough.
       has_head: whether there is a linear layer on top of the network, as in the paper.
     """
 
@@ -79,12 +79,12 @@ class Layout(NamedTuple):
 
     @property
     def required(self) -> dict[str, Rule]:
-        """The rules of all keys that must be there, by source key."""
+        """The rules of all required keys, by source key."""
         return {rule.source: rule for rule in self.rules if isinstance(rule, Rule)}
 
     @property
     def ignorable(self) -> frozenset[str]:
-        """The keys that may be there and are not needed."""
+        """The keys that may be present but are not needed."""
         return frozenset(rule.source for rule in self.rules if isinstance(rule, Unneeded))
 
 
@@ -112,7 +112,7 @@ def layer_norm(source: str, path: str) -> Rules:
 
 
 def batch_norm(source: str, path: str) -> Rules:
-    """The rules of a torch BatchNorm2d, whose batch counter only training without momentum uses."""
+    """The rules of a torch BatchNorm2d; only training without momentum uses its batch counter."""
     return [
         *layer_norm(source, path),
         Rule(f"{source}.running_mean", f"{path}.mean"),

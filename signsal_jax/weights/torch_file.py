@@ -1,4 +1,4 @@
-"""Torch's two file formats, read without torch."""
+"""Reading of torch's two file formats, without torch."""
 
 import io
 import math
@@ -18,9 +18,9 @@ _ZIP = b"PK"
 _STREAM_MAGIC = 0x1950A86A20F9469CFC6C
 _STREAM_PROTOCOL = 1001
 _NESTED_UNDER = ("state_dict", "model_state_dict", "model", "net")
-# A view may show numbers many times over, but a small file must not become a large network.
+# A view may repeat its elements, but a small file must not become a large network.
 _MOST_REPEATED = 2**24
-# Of a zip's directory, of which Python makes objects ten times as large.
+# Bytes of a zip's directory; the Python objects made from it are ten times as large.
 _MOST_DIRECTORY = 2**22
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 
@@ -32,7 +32,7 @@ class _TorchFile(NamedTuple):
 
 
 def parse(data: bytes) -> dict[str, np.ndarray]:
-    """The named tensors of a torch file, in the zip format or the older stream.
+    """Reads the named tensors of a torch file, in the zip format or the older stream format.
 
     Weights that a checkpoint nests under "state_dict", "model_state_dict", "model" or "net" are
     found there.
@@ -60,13 +60,13 @@ with b'hello'
 
 
 def check_head(head: bytes) -> None:
-    """Raises unless a file of which these are the first bytes can be torch's."""
+    """Raises unless a torch file can begin with these bytes."""
     if not head.startswith((_ZIP, pickle.PROTO)):
         raise WeightsError(f"expected a torch file, got something that begins with {head[:16]!r}")
 
 
 class _Zip(io.BytesIO):
-    """The file as zipfile is given it: no larger directory is read than one of torch's can be."""
+    """The file as zipfile reads it; refuses a directory larger than any in a torch file."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > _MOST_DIRECTORY:
@@ -79,13 +79,13 @@ def _read_zip(data: bytes) -> _TorchFile:
         members = {info.filename: info for info in zipfile.ZipFile(_Zip(data)).infolist()}
     except WeightsError:
         raise
-    except Exception as error:  # zipfile raises many kinds for damaged archives
+    except Exception as error:  # zipfile raises many kinds of errors for damaged archives
         raise WeightsError(f"truncated or damaged zip ({printable(error)})") from error
     prefixes = [name.removesuffix("data.pkl") for name in members if name.endswith("/data.pkl")]
     if len(prefixes) != 1:
         raise WeightsError("expected a torch file, got a zip without data.pkl")
     if any(info.compress_type != zipfile.ZIP_STORED for info in members.values()):
-        # Torch never compresses; a small file that unpacks to gigabytes is no accident.
+        # Torch never compresses; a small file that unpacks to gigabytes is an attack.
         raise WeightsError("expected a torch file, got a compressed zip")
 
     def member(name: str) -> memoryview:
@@ -95,11 +95,11 @@ def _read_zip(data: bytes) -> _TorchFile:
         return _member(data, info)
 
     content, storages, _ = pickles.load(member("data.pkl"))
-    # Files from before torch 2.1 do not say, and were written on little-endian machines.
+    # Files from before torch 2.1 do not record it and come from little-endian machines.
     order = bytes(member("byteorder")[:16]) if f"{prefixes[0]}byteorder" in members else b"little"
     if order not in (b"little", b"big"):
         raise WeightsError(f"damaged: expected the byte order little or big, got {order!r}")
-    # Once each, however many tensors share one.
+    # Read once each, however many tensors share one.
     contents = {key: member(f"data/{key}") for key in storages}
     if sum(map(len, contents.values())) > len(data):
         raise WeightsError("damaged: the members of the zip overlap")
@@ -107,7 +107,7 @@ def _read_zip(data: bytes) -> _TorchFile:
 
 
 def _member(data: bytes, info: zipfile.ZipInfo) -> memoryview:
-    """A stored member's bytes, where they lie."""
+    """A stored member's bytes, without a copy."""
     if info.flag_bits & 1:
         raise WeightsError("truncated or damaged zip (a member is encrypted)")
     start = info.header_offset
@@ -119,7 +119,7 @@ def _member(data: bytes, info: zipfile.ZipInfo) -> memoryview:
     if signature != b"PK\x03\x04" or len(content) != info.file_size:
         raise WeightsError("truncated or damaged zip (a member is not where it should be)")
     if zlib.crc32(content) != info.CRC:
-        raise WeightsError("truncated or damaged zip (a member's checksum is another)")
+        raise WeightsError("truncated or damaged zip (a member's checksum does not match)")
     return content
 
 
@@ -131,7 +131,7 @@ def _read_stream(data: bytes) -> _TorchFile:
     protocol, _, place = pickles.load(view, place)
     if protocol != _STREAM_PROTOCOL:
         raise WeightsError(f"expected torch's protocol {_STREAM_PROTOCOL}, got another")
-    _, _, place = pickles.load(view, place)  # what machine wrote it
+    _, _, place = pickles.load(view, place)  # the machine that wrote it
     content, described, place = pickles.load(view, place)
     keys, _, place = pickles.load(view, place)
     named = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
@@ -150,7 +150,7 @@ def _read_stream(data: bytes) -> _TorchFile:
 
 
 def _state_dict(content: Any) -> dict[str, pickles.Tensor]:
-    """The one mapping of names to tensors in what a checkpoint holds."""
+    """Finds the one mapping from names to tensors in a checkpoint's content."""
     if isinstance(content, dict):
         nested = [k for k in _NESTED_UNDER if isinstance(content.get(k), dict)]
         if len(nested) > 1:

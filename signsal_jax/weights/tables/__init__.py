@@ -1,4 +1,4 @@
-"""The conversion tables: for every architecture, one per source."""
+"""The conversion tables: one per architecture and source."""
 
 import functools
 from collections.abc import Callable, Collection
@@ -42,7 +42,7 @@ def layouts(name: str, *, head: bool = False) -> tuple[Layout, ...]:
 
 
 def select_layout(name: str, keys: Collection[str]) -> Layout:
-    """The layout of an architecture, with or without a head, that shares the most keys with a file.
+    """Selects the layout, with or without a head, that shares the most keys with a file.
 
     Raises:
       ValueError: an unknown name.
@@ -55,7 +55,7 @@ def select_layout(name: str, keys: Collection[str]) -> Layout:
 
 
 def identify(keys: Collection[str]) -> Layout | None:
-    """The first layout of any architecture that has exactly these keys.
+    """Finds the first layout, of any architecture, with exactly these keys; None if none has.
 
     >>> identify([rule.source for rule in layouts("resnet50")[0].rules]).architecture
     'resnet50'

@@ -12,7 +12,7 @@ from signsal_jax.weights.table import (
 
 
 def layouts(name: str) -> tuple[Layout, ...]:
-    """The names, and the ImageNet statistics, of the PyTorch networks of Yerlan Idelbayev."""
+    """The names in Yerlan Idelbayev's PyTorch networks, which use ImageNet's mean and std."""
     rules: Rules = [*conv("conv1", "stem", use_bias=False), *batch_norm("bn1", "stem_bn")]
     per_stage = (int(name.removeprefix("cifar_resnet")) - 2) // 6
     for block in range(3 * per_stage):

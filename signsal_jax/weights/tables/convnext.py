@@ -22,7 +22,7 @@ _DEPTHS = (3, 3, 9, 3)
 
 
 class _Names(NamedTuple):
-    """What one source calls the parts that all of them have."""
+    """One source's names for the parts that all sources have."""
 
     source: str
     stem: str
@@ -91,7 +91,7 @@ _SOURCES = (
 
 
 def layouts(name: str) -> tuple[Layout, ...]:
-    """The names of torchvision, timm and Hugging Face's transformers."""
+    """The names in torchvision, timm and Hugging Face's transformers."""
     return tuple(_layout(name, names) for names in _SOURCES)
 
 

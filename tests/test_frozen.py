@@ -92,7 +92,7 @@ def test_grayscale_images_are_refused(tmp_path, weights_file):
     config = TrainConfig(
         out=tmp_path, dataset="mnist5k", model="resnet18", weights=str(weights_file)
     )
-    with pytest.raises(ValueError, match="expected colour images, mnist5k has 1 channel"):
+    with pytest.raises(ValueError, match="expected color images, mnist5k has 1 channel"):
         tasks.start(config, 10, 1)
 
 

@@ -167,7 +167,7 @@ def test_the_largest_batch_and_chunk_are_compiled(linear, monkeypatch):
     assert found["largest_that_fit"] == {"class_chunk": 10, "batch_per_device": 50}
     assert compiled == [(2, 8), (10, 8), (2, 50)]
     monkeypatch.setattr(plan, "topology_devices", local_chips(4, hbm_bytes=10_000))
-    with pytest.raises(plan.DoesNotFitError, match=r"expected at most 0 GB a chip, got 0\.00 GB"):
+    with pytest.raises(plan.DoesNotFitError, match=r"expected at most 0 GB per chip, got 0\.00 GB"):
         plan.make_plan(workload(classes=10), utilization=1.0, compilations=5)
 
 

@@ -29,9 +29,9 @@ class Processes:
     coordinator: str | None = None
     """With --distributed off a pod: HOST:PORT of process 0."""
     processes: int | None = None
-    """With --coordinator: how many processes."""
+    """With --coordinator: the number of processes."""
     process: int | None = None
-    """With --coordinator: which of them this is, from 0."""
+    """With --coordinator: the number of this process, from 0."""
 
     def join(self) -> None:
         if self.distributed:
@@ -46,7 +46,7 @@ def _options(
 
 
 def main() -> int:
-    """Parses the command line and trains; mistakes of the user end in one line, not a trace."""
+    """Parses the command line and trains; user errors end in one line, not a traceback."""
     try:
         config, processes = tyro.cli(
             _options, prog="python -m train", description=inspect.getdoc(TrainConfig)

@@ -1,4 +1,4 @@
-"""What a training run is made of."""
+"""The settings of a training run."""
 
 import dataclasses
 from pathlib import Path
@@ -23,23 +23,23 @@ class TrainConfig:
     weights: str | None = None
     """Start from ImageNet weights: a safetensors or torch file, hf://owner/name, or "package"."""
     freeze: bool = False
-    """Train only the linear layer on top; everything under it stays as --weights has it."""
+    """Train only the linear layer on top; the layers below keep the values of --weights."""
     preprocess: bool = False
     """Apply the normalization of --weights; the paper feeds raw [0, 1] pixels."""
     data_dir: Path | None = None
-    """Where TFDS sets are prepared (default: TFDS's own folder)."""
+    """Folder of the prepared TFDS sets (default: TFDS's own folder)."""
     image_size: tuple[int, int] | None = None
     """Height and width to resize to (default: the data set's own size)."""
     epochs: int = 50
-    """How many times every image is seen."""
+    """Number of times that every image is seen."""
     batch_size: int = 128
-    """Images a step."""
+    """Images per step."""
     learning_rate: float = 1e-3
     """AdamW's constant learning rate."""
     weight_decay: float = 0.01
     """AdamW's decoupled weight decay."""
     seed: int = 42
-    """Of the initial weights and of the order of the images."""
+    """Seed of the initial weights and of the order of the images."""
     checkpoint_every: int | None = None
     """Steps between checkpoints (default: one epoch)."""
     log_every: int = 50

@@ -10,8 +10,8 @@ class Expected(NamedTuple):
 
     Attributes:
       accuracy: arXiv 2309.12913, test split.
-      ours: what this package reached, and on what data, if it was tried.
-      duration: of 50 epochs on 2 cores of a server CPU, without a GPU, if it was measured.
+      ours: the accuracy that this package reached, with the data, if it was tried.
+      duration: time for 50 epochs on 2 cores of a server CPU, without a GPU, if it was measured.
     """
 
     accuracy: float
@@ -32,7 +32,7 @@ _SETTINGS = ("epochs", "batch_size", "learning_rate", "weight_decay", "image_siz
 
 
 def line(config: TrainConfig) -> str | None:
-    """One line for the paper's configurations, None for others (any seed will do)."""
+    """The line to print for the paper's configurations, with any seed; None for others."""
     default = TrainConfig(out=config.out)
     if any(getattr(config, name) != getattr(default, name) for name in _SETTINGS):
         return None

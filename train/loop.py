@@ -25,7 +25,7 @@ SUMMARY = "summary.json"
 def _described(
     config: TrainConfig, train_set: data.Dataset, origin: dict[str, Any]
 ) -> dict[str, Any]:
-    """The configuration as it is recorded, with what only the data could tell."""
+    """The configuration to record, with the values that only the data determine."""
     values = dataclasses.asdict(config)
     return {
         **values,
@@ -68,7 +68,7 @@ def _finite(state: steps.TrainState) -> bool:
 
 
 def _finished(run: Path, steps: int) -> float:
-    """The test accuracy of a run that has nothing left to do, else NaN."""
+    """The test accuracy of a finished run, otherwise NaN."""
     try:
         summary = json.loads((run / SUMMARY).read_text())
         whole = summary["steps"] == steps and (run / checkpoint.CHECKPOINTS / str(steps)).is_dir()
@@ -78,7 +78,7 @@ def _finished(run: Path, steps: int) -> float:
 
 
 def _claimed(config: TrainConfig, described: dict[str, Any], last: int) -> float:
-    """Takes the run folder; the test accuracy if the run is finished, else NaN."""
+    """Claims the run folder; returns the test accuracy if the run is finished, otherwise NaN."""
     checkpoint.claim(config.out, described)
     return _finished(config.out, last)
 
@@ -86,20 +86,20 @@ def _claimed(config: TrainConfig, described: dict[str, Any], last: int) -> float
 def train(config: TrainConfig, *, devices: Sequence[Any] | None = None) -> float:
     """Trains, or resumes, the run that `config` describes; returns the final test accuracy.
 
-    Every batch is split over the devices; gradients and batch statistics are those of the whole
-    batch, so that the number of devices changes the weights by rounding alone. With several
-    processes (`jax.distributed.initialize()`), each calls this with the same configuration, reads
-    its own rows of every batch, and process 0 alone touches the run folder.
+    Every batch is split over the devices. Gradients and batch statistics are computed over the
+    whole batch, so the number of devices changes the weights only by rounding. With several
+    processes (`jax.distributed.initialize()`), each calls this with the same configuration and
+    reads its own rows of every batch; only process 0 touches the run folder.
 
     Args:
-      config: what to train; its batch size must be a multiple of the number of devices.
-      devices: the devices to use; None for all of every process.
+      config: the run; its batch size must be a multiple of the number of devices.
+      devices: the devices to use; None for all devices of all processes.
 
     Raises:
       checkpoint.RunError: the folder holds something else, or a damaged checkpoint (those of a
         finished run are not read).
       FloatingPointError: the loss became NaN or infinite; the last checkpoint is kept.
-      ValueError: a batch larger than all the training, or one that the devices do not divide.
+      ValueError: a batch larger than the whole training, or not a multiple of the devices.
     """
     train_set, test_set = (
         data.load(config.dataset, split, data_dir=config.data_dir, image_size=config.image_size)
@@ -127,7 +127,7 @@ def train(config: TrainConfig, *, devices: Sequence[Any] | None = None) -> float
 
 
 def _train(config: TrainConfig, task: tasks.Task, last: int, mesh: jax.sharding.Mesh) -> float:
-    """Makes the steps up to `last` that the run folder does not hold yet."""
+    """Runs the steps up to `last` that the run folder does not have yet."""
     optimizer = optax.adamw(config.learning_rate, weight_decay=config.weight_decay)
     graph, state = steps.init(task.network, optimizer)
     train_step = steps.make_train_step(graph, optimizer, mesh)
@@ -176,10 +176,10 @@ def _train(config: TrainConfig, task: tasks.Task, last: int, mesh: jax.sharding.
                     float(total.loss / total.images),
                     float(total.correct / total.images),
                 )
-                # The loss is that before the update, whose weights may be the first to go.
+                # The loss is from before the update, which may already have broken the weights.
                 if not (math.isfinite(loss) and (not is_end or _finite(state))):
                     raise FloatingPointError(
-                        f"the loss ({loss}) or the weights are no numbers at step {number}: the "
+                        f"the loss ({loss}) or the weights are not finite at step {number}: the "
                         f"last checkpoint in {config.out} is kept; try a smaller --learning-rate"
                     )
                 row = {

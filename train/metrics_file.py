@@ -22,14 +22,14 @@ def _writer(file: Any) -> "csv.DictWriter[str]":
 
 
 class MetricsFile:
-    """Appends lines; on opening drops the lines past `step`, which will be made again."""
+    """Appends lines; on opening, drops the lines past `step`, which will be written again."""
 
     def __init__(self, path: Path, step: int):
         self.path = path
         rows = []
         if path.exists():
             with path.open(newline="") as file:
-                # A kill can cut the last line short: it lies past the last checkpoint.
+                # A kill can cut the last line short; that line is past the last checkpoint.
                 complete = (row for row in csv.DictReader(file) if None not in row.values())
                 rows = [row for row in complete if int(row["step"]) <= step]
         text = io.StringIO()

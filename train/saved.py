@@ -1,4 +1,4 @@
-"""The training state as a checkpoint holds it: plain arrays, whatever devices they came from."""
+"""Conversion between the training state and the plain arrays that checkpoints hold."""
 
 from typing import Any
 
@@ -12,9 +12,10 @@ from train import step as steps, task as tasks
 
 
 def from_state(task: tasks.Task, state: steps.TrainState) -> dict[str, Any]:
-    """The whole network, its frozen part included, and the optimizer.
+    """Copies the whole network, including its frozen part, and the optimizer's state.
 
-    Copies: the next step reuses the state's memory while a checkpoint may still be written.
+    A copy is needed: the next step reuses the state's memory while a checkpoint may still be
+    written.
     """
     trained = nnx.to_pure_dict(nnx.merge_state(state.params, state.rest))
     saved = {"variables": task.whole(trained), "opt_state": jax.tree.leaves(state.opt_state)}
@@ -24,7 +25,7 @@ def from_state(task: tasks.Task, state: steps.TrainState) -> dict[str, Any]:
 def to_state(
     task: tasks.Task, like: steps.TrainState, saved: dict[str, Any], mesh: Mesh
 ) -> steps.TrainState:
-    """The inverse of `from_state`, whole on every device of the mesh."""
+    """The inverse of `from_state`; the state is copied to every device of the mesh."""
     variables = nnx.merge_state(like.params, like.rest)
     nnx.replace_by_pure_dict(variables, task.part(saved["variables"]))
     params, rest = nnx.split_state(variables, nnx.Param, ...)

@@ -1,7 +1,7 @@
 """The pure training step, on batches that are split over the devices of a mesh.
 
-The parameters are whole on every device. XLA partitions the step: every sum over the batch, so
-every gradient and batch statistic, becomes an all-reduce, and nothing else is communicated.
+Every device has all parameters. XLA partitions the step: every sum over the batch, and so every
+gradient and batch statistic, becomes an all-reduce. Nothing else is communicated.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ class TrainState(NamedTuple):
     Attributes:
       params: the trained parameters.
       rest: the other variables, such as batch statistics.
-      opt_state: the optimizer's.
+      opt_state: the optimizer's state.
     """
 
     params: Any
@@ -54,17 +54,17 @@ def _sums(logits: Array, labels: Array, mask: Array) -> Sums:
 
 
 def _whole(mesh: Mesh) -> NamedSharding:
-    """Of results that every device has a copy of."""
+    """The sharding of results that every device has a copy of."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def make_train_step(
     graph: Any, optimizer: optax.GradientTransformation, mesh: Mesh
 ) -> Callable[[TrainState, Images, Int[Any, " b"]], tuple[TrainState, Sums]]:
-    """A jitted `step(state, images, labels) -> (state, sums)`, by cross-entropy.
+    """Makes a jitted `step(state, images, labels) -> (state, sums)` that reduces cross-entropy.
 
-    The state lies whole on every device of the mesh, and `sharding.place` splits the batch. The
-    loss, its gradient and batch statistics are means over the whole batch.
+    Every device of the mesh has the whole state; `sharding.place` splits the batch. The loss, its
+    gradient and batch statistics are means over the whole batch.
     """
 
     def loss_fn(params: Any, rest: Any, images: Array, labels: Array) -> tuple[Array, tuple]:
@@ -89,7 +89,7 @@ def make_train_step(
 def make_eval_step(
     graph: Any, mesh: Mesh
 ) -> Callable[[TrainState, Images, Int[Any, " b"], Bool[Any, " b"]], Sums]:
-    """A jitted `step(state, images, labels, mask) -> sums` in inference mode."""
+    """Makes a jitted `step(state, images, labels, mask) -> sums` in inference mode."""
 
     def eval_step(state: TrainState, images: Array, labels: Array, mask: Array) -> Sums:
         model = nnx.merge(graph, state.params, state.rest)

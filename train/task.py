@@ -1,4 +1,4 @@
-"""What a run trains: which network on which inputs, and how that makes the whole network."""
+"""The task of a run: the network it trains, the inputs, and how to form the whole network."""
 
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ class Task(NamedTuple):
     """A network to train and its data.
 
     Attributes:
-      network: what is trained: the whole network, or its last layer alone.
+      network: the module to train: the whole network, or its last layer alone.
       train_set: random access to (input, label).
       test_batches: the test split, padded, each batch split over the devices.
       frozen: the variables of the whole network that are not trained, by name; empty if all are.
@@ -43,7 +43,7 @@ class Task(NamedTuple):
 
 
 def start(config: TrainConfig, classes: int, channels: int) -> tuple[nnx.Module, dict[str, Any]]:
-    """The whole network before training, and what to record of the weights it starts from.
+    """The whole network before training, and the recorded origin of its initial weights.
 
     Raises:
       ValueError: weights for a network that takes no layer on top, for other channels than the
@@ -58,7 +58,7 @@ def start(config: TrainConfig, classes: int, channels: int) -> tuple[nnx.Module,
         )
     if channels != 3:
         raise ValueError(
-            f"weights: expected colour images, {config.dataset} has {channels} channel"
+            f"weights: expected color images, {config.dataset} has {channels} channel"
         )
     weights = None if config.weights == PACKAGE else config.weights
     backbone, origin = load_network(config.model, weights, preprocess=config.preprocess)

@@ -1,4 +1,4 @@
-"""Several processes that train one network: process 0 alone reads and writes the run folder."""
+"""Training by several processes: only process 0 reads and writes the run folder."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -36,5 +36,5 @@ def on_first(action: Callable[[], T], like: T) -> T:
         except Exception as raised:  # raised again below, once the others know of it
             error = raised
     if multihost_utils.broadcast_one_to_all(np.asarray(error is not None)):
-        raise error or RunError("process 0 could not go on: its message says why")
+        raise error or RunError("process 0 failed: see its message")
     return multihost_utils.broadcast_one_to_all(result)

@@ -7,10 +7,10 @@ class Chip(NamedTuple):
     """One chip, as its maker describes it.
 
     Attributes:
-      hbm_bytes: memory of the chip; a GB taken as 10^9 bytes, the smaller reading.
-      bf16_flops: peak operations a second of products of bfloat16.
-      source: where the figures are published.
-      configuration: for the compiler, where a chip has more than one core: both as one device.
+      hbm_bytes: memory of the chip, with a GB taken as 10^9 bytes, the smaller of its meanings.
+      bf16_flops: peak operations per second in bfloat16 products.
+      source: the page that publishes the figures.
+      configuration: compiler setting for chips whose two cores act as one device, if it needs one.
     """
 
     hbm_bytes: int
@@ -28,5 +28,5 @@ CHIPS = {
     "v6e": Chip(32 * 10**9, 918e12, f"{_DOCUMENTATION}/v6e"),
 }
 
-# How often the bfloat16 units run for one float32 product: documentation of jax.lax.Precision.
+# Passes of the bfloat16 units per float32 product, from the documentation of jax.lax.Precision.
 FLOAT32_PASSES = {"default": 1, "high": 3, "highest": 6}

@@ -1,4 +1,4 @@
-"""The step of a study, compiled for a TPU pod that nobody needs to have."""
+"""Compilation of a study's step for a TPU pod, without the pod."""
 
 import dataclasses
 import re
@@ -20,15 +20,15 @@ from signsal_jax.plan._hlo_cost import Cost, program_cost
 from signsal_jax.study import StudyConfig, study_step
 
 CHANNELS = 3
-# Most of the compiler's time goes into the order of instructions, which nothing planned here
-# depends on: without it a convolution at full precision compiles in 0.7 s instead of 24, and the
-# step of ResNet-18 keeps its products and collectives; its memory is 0.5 % larger.
+# The compiler spends most of its time ordering instructions, which matters little to a plan.
+# Without that, a convolution at full precision compiles in 0.7 s instead of 24 s; the step of
+# ResNet-18 keeps its products and collectives and takes 0.5 % more memory.
 COMPILER_OPTIONS = {"exec_time_optimization_effort": -1.0}
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 class DoesNotFitError(ValueError):
-    """The compiler found the step to need more memory than a chip has."""
+    """The step needs more memory than a chip has."""
 
     def __init__(self, message: str, needed: int | None):
         super().__init__(message)
@@ -44,15 +44,15 @@ class Workload:
     model: str
     """A network of the zoo; its weights do not matter here."""
     config: StudyConfig
-    """What is computed and stored; its class_chunk counts, its data set does not."""
+    """The computation and storage. Its class_chunk counts, its data set does not."""
     classes: int = 1000
     images: int = 1_280_000
     batch_per_device: int = 8
     """Images on each chip at a time."""
     class_devices: int = 1
-    """How many chips share the classes of an image."""
+    """Number of chips that share the classes of one image."""
     image_size: int | None = None
-    """Height and width; None for what the network was designed for."""
+    """Height and width; None for the size that the network was designed for."""
 
     def __post_init__(self) -> None:
         for name in ("images", "batch_per_device", "class_devices"):
@@ -66,13 +66,13 @@ class Workload:
 
     @property
     def pixels(self) -> int:
-        """Height, and width, of the images."""
+        """Height and width of the images."""
         return self.image_size or image_size(self.model)
 
 
 @dataclasses.dataclass(frozen=True)
 class CompiledStep:
-    """What the compiler says of one step on one chip; bytes."""
+    """Memory in bytes, and cost, of one step on one chip, according to the compiler."""
 
     arguments: int
     """The weights, and a batch of images."""
@@ -84,12 +84,12 @@ class CompiledStep:
 
     @property
     def memory(self) -> int:
-        """What must fit: a step, and the results of the one before, still being written."""
+        """Bytes that must fit: a step, and the previous step's results, still being written."""
         return self.arguments + 2 * self.outputs + self.temporary + self.program
 
 
 def topology_devices(topology: str) -> tuple[Chip, list[Any]]:
-    """A TPU topology's chips, which no machine here needs to have.
+    """The chips of a TPU topology; no machine here needs to have them.
 
     Raises:
       ValueError: an unknown chip, or a shape that it does not come in.
@@ -116,8 +116,8 @@ def compile_step(workload: Workload, devices: Sequence[Any]) -> CompiledStep:
     """Compiles `study_step` for these devices, one batch on each.
 
     Raises:
-      ValueError: `DoesNotFitError` where a chip's memory is too small; class_devices that do not
-        divide the devices, an unknown model.
+      ValueError: `DoesNotFitError` if a chip's memory is too small; an unknown model, or
+        class_devices that do not divide the number of devices.
     """
     mesh = sharding.make_mesh(devices, class_devices=workload.class_devices)
     network = nnx.eval_shape(

@@ -1,6 +1,6 @@
-"""What a compiled program does: products and collectives, counted in XLA's HLO text.
+"""Counts of a compiled program's products and collectives, from XLA's HLO text.
 
-XLA's own `cost_analysis` counts the body of a loop once; here it counts as often as it runs.
+XLA's own `cost_analysis` counts the body of a loop only once; here it counts once per iteration.
 """
 
 import functools
@@ -28,12 +28,12 @@ _COLLECTIVES = (
     "ragged-all-to-all",
     "reduce-scatter",
 )
-# Groups of one device each, as a list or as a shape: nothing moves.
+# Groups of a single device, as a list or as a shape: nothing moves.
 _ALONE = r"replica_groups=(\{\{\d+\}|\[\d+,1\]<=)"
 
 
 class Collective(NamedTuple):
-    """All collectives of one kind: how often one runs, and what they move on each device."""
+    """All collectives of one kind: the number of runs, and the bytes moved on each device."""
 
     runs: int
     bytes: int
@@ -48,13 +48,13 @@ class Collective(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """What one device does in one run of a program.
+    """The work of one device in one run of a program.
 
     Attributes:
-      flops: of matrix products and convolutions, two for each multiplication of actual elements
-        (none for padding or dilation) and its addition.
-      bf16_flops: the same in passes of bfloat16 units: float32 at its precision takes up to six.
-      collectives: by kind; bytes of the larger of what goes in and what comes out.
+      flops: operations of matrix products and convolutions, two per multiplication of actual
+        elements (none for padding or dilation) and its addition.
+      bf16_flops: the same in passes of bfloat16 units: a float32 product takes up to six.
+      collectives: by kind; their bytes are the larger of input and output.
     """
 
     flops: int
@@ -83,7 +83,7 @@ def _window(instruction: Instruction, key: str, count: int) -> list[str]:
 
 
 def _meetings(inputs: int, outputs: int, window: list[int], low: int) -> int:
-    """How many pairs of an output and a tap meet an element, neither padding nor dilation."""
+    """Counts pairs of an output and a kernel tap that meet an element, not padding or dilation."""
     size, stride, lhs_dilate, rhs_dilate = window
     extent, total = (inputs - 1) * lhs_dilate + 1, 0
     for tap in range(size):
@@ -137,7 +137,7 @@ def _constant(computation: Computation, name: str) -> int:
 def _trip_count(
     computations: Mapping[str, Computation], caller: Computation, loop: Instruction
 ) -> int:
-    """How often a while loop that counts up runs.
+    """The number of iterations of a while loop that counts up.
 
     Raises:
       ValueError: it does not count from a constant to a constant in constant steps.
@@ -164,7 +164,7 @@ def _trip_count(
 def program_cost(text: str) -> Cost:
     """Counts a compiled program's products and collectives, loops multiplied out.
 
-    Of a conditional, the most expensive branch counts.
+    For a conditional, the most expensive branch counts.
 
     Args:
       text: `jax.jit(f).lower(...).compile().as_text()`, for CPU or TPU.
@@ -173,7 +173,7 @@ def program_cost(text: str) -> Cost:
       `Cost` of one device.
 
     Raises:
-      ValueError: text that is no HLO program, or a loop whose length is not known.
+      ValueError: text that is not an HLO program, or a loop of unknown length.
 
     >>> import jax, jax.numpy as jnp
     >>> a = jnp.ones((8, 16)), jnp.ones((16, 4))
@@ -211,7 +211,7 @@ def program_cost(text: str) -> Cost:
         if kind in _COLLECTIVES:
             moved = sum(map(array_bytes, shapes))
             produced = array_bytes(instruction.shape)
-            # The result of a start holds its operands too, all-reduce-start's excepted.
+            # The result of a start includes its operands, except for all-reduce-start.
             if opcode.endswith("-start") and kind != "all-reduce":
                 produced -= moved
             size = max(moved, produced)

@@ -1,4 +1,4 @@
-"""XLA's HLO text, read: computations, their instructions, shapes and attributes."""
+"""Parsing of XLA's HLO text: computations, their instructions, shapes and attributes."""
 
 import math
 import re
@@ -35,7 +35,7 @@ def _balanced(text: str, start: int) -> int:
 
 
 def _instruction(text: str) -> Instruction:
-    """Reads what follows `name = `: shape, opcode, operands, attributes."""
+    """Parses the text after `name = `: shape, opcode, operands, attributes."""
     end = _balanced(text, 0) if text.startswith("(") else text.index(" ")
     match = _OPCODE.match(text, end)
     if match is None:
@@ -76,7 +76,7 @@ def dimensions(shape: str) -> list[int]:
 
 
 def array_bytes(shape: str) -> int:
-    """Of an array, or of all arrays in a tuple."""
+    """The bytes of an array, or of all arrays in a tuple."""
     total = 0
     for kind, sizes in _ARRAY.findall(shape):
         bits = _BITS.search(kind)

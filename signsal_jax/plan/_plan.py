@@ -1,4 +1,4 @@
-"""A study planned before a chip is rented: memory, FLOPs, time and storage on a TPU pod."""
+"""Plans of studies before a chip is rented: memory, FLOPs, time and storage on a TPU pod."""
 
 import dataclasses
 import math
@@ -22,9 +22,9 @@ from signsal_jax.study import array_specs
 
 
 def storage_bytes(workload: Workload) -> dict[str, int]:
-    """Bytes that a study stores, before compression: of maps, and of everything else.
+    """Bytes that a study stores before compression: for maps, and for everything else.
 
-    A map is what has a value for each pixel.
+    Every array with one value per pixel counts as a map.
 
     >>> from signsal_jax.study import StudyConfig
     >>> config = StudyConfig("", store=("maps",))
@@ -40,7 +40,7 @@ def storage_bytes(workload: Workload) -> dict[str, int]:
 
 
 def step_seconds(cost: Cost, chip: Chip, utilization: float) -> float:
-    """How long a step takes where this share of the chip's peak is reached.
+    """Seconds that a step takes at this share of the chip's peak.
 
     Raises:
       ValueError: a utilization outside (0, 1].
@@ -65,11 +65,11 @@ def largest_fitting(
 ) -> int:
     """The largest value found whose need is within `available`, in at most `tries` trials.
 
-    Memory grows about linearly with the value, so each trial is where the line through two
-    known points (at first, the start and nothing) says that it just fits.
+    Memory grows about linearly with the value. So each trial is the value that just fits according
+    to the line through two known points (at first, the start and the origin).
 
     Args:
-      needs: bytes that a value needs; None where that is not even known.
+      needs: returns the bytes that a value needs; None if even that is unknown.
       start: a value that fits, and takes `used` bytes.
       limit: no larger value makes sense.
 
@@ -97,11 +97,11 @@ def make_plan(workload: Workload, *, utilization: float, compilations: int) -> d
     Args:
       workload: the study.
       utilization: the share of the chip's peak that is assumed for the time.
-      compilations: at most so many; what the first leaves is spent on a larger class chunk, then
-        on a larger batch.
+      compilations: the most compilations to run; those after the first look for a larger class
+        chunk, then for a larger batch, that still fit.
 
     Returns:
-      A dict ready for JSON: the chip's figures, memory on each, FLOPs of each and for an image,
+      A dict ready for JSON: the chip's figures, memory per chip, FLOPs per chip and per image,
       collectives, time, chip-hours, storage, and the largest chunk and batch that were found to
       fit (None without trials).
 
@@ -110,12 +110,12 @@ def make_plan(workload: Workload, *, utilization: float, compilations: int) -> d
       RuntimeError: libtpu is not installed.
     """
     chip, devices = topology_devices(workload.topology)
-    step_seconds(Cost(0, 0, {}), chip, utilization)  # a bad share is said before the work
+    step_seconds(Cost(0, 0, {}), chip, utilization)  # refuses a bad share before the work
     step = compile_step(workload, devices)
     if step.memory > chip.hbm_bytes:
         raise DoesNotFitError(
             f"the step does not fit {workload.topology}: expected at most "
-            f"{chip.hbm_bytes / 1e9:.0f} GB a chip, got {step.memory / 1e9:.2f} GB",
+            f"{chip.hbm_bytes / 1e9:.0f} GB per chip, got {step.memory / 1e9:.2f} GB",
             step.memory,
         )
     config = workload.config
@@ -183,7 +183,7 @@ def _suggestion(
     def with_chunk(value: int) -> int | None:
         return needs(config=dataclasses.replace(workload.config, class_chunk=value))
 
-    # The chips that share an image's classes deal its deletions: each needs as many images.
+    # Chips that share an image's classes also share its deletions: each needs as many images.
     shares = workload.class_devices
 
     def with_batch(value: int) -> int | None:

@@ -57,9 +57,7 @@ def start(config: TrainConfig, classes: int, channels: int) -> tuple[nnx.Module,
             f"weights: expected --model {', '.join(HEADED)}; {config.model} is trained from scratch"
         )
     if channels != 3:
-        raise ValueError(
-            f"weights: expected color images, {config.dataset} has {channels} channel"
-        )
+        raise ValueError(f"weights: expected color images, {config.dataset} has {channels} channel")
     weights = None if config.weights == PACKAGE else config.weights
     backbone, origin = load_network(config.model, weights, preprocess=config.preprocess)
     if origin["classes"] != IMAGENET_CLASSES:

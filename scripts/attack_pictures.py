@@ -1,11 +1,11 @@
-"""Feeds damaged pictures to the reader: every one must end as a picture or a `PictureError`.
+"""Feeds damaged pictures to the reader: each must give a picture or a `PictureError`.
 
 python scripts/attack_pictures.py [--count 2000] [--seed 0]
 
 Flips bytes, truncates, splices and repeats parts of small pictures in every format that is read,
-and of one in a format that starts another program. Prints one line: how many there were, how many
-were read and refused, raw errors, the peak of memory, child processes. Exits with 1 if there is a
-raw error, a child process, or more memory than the limit.
+and of one file in a format that starts another program. Prints one line: the numbers of pictures,
+of those read and refused, of raw errors and of programs started, and the growth of memory. Exits
+with 1 after a raw error, wrong pixels, a started program, or more memory than the limit.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from PIL import Image
 from signsal_jax.data.photos import PictureError, read_image
 
 SHAPE = (8, 8, 3)
-# What reading may add to the memory of the process, in MiB: the reader promises less than 1 GB.
+# MiB that reading may add to the process's memory: the reader promises less than 1 GB.
 MEMORY_LIMIT = 1000
 _POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n"
 
@@ -80,7 +80,7 @@ def _damaged(content: bytearray, files: list[bytes], generator: np.random.Genera
     kind = generator.choice(["flip", "head", "number", "truncate", "splice", "repeat"])
     if len(content) < 8:
         return content
-    # Half of the time the header, where sizes and offsets are.
+    # Half of the time only in the header, which holds sizes and offsets.
     end = len(content) if generator.random() < 0.5 else min(len(content), 200)
     place = int(generator.integers(0, end - 4))
     if kind == "flip":
@@ -102,7 +102,7 @@ def _damaged(content: bytearray, files: list[bytes], generator: np.random.Genera
 
 
 def attack(count: int, seed: int, folder: Path) -> tuple[Counter[str], list[str]]:
-    """How many files were read and refused, and every raw error."""
+    """Reads damaged files; returns the number of each outcome, and every raw error."""
     outcomes, errors = Counter(), []
     path = folder / "picture"
     for number, content in enumerate(mutated(seeds(), count, seed)):
@@ -120,7 +120,7 @@ def attack(count: int, seed: int, folder: Path) -> tuple[Counter[str], list[str]
 
 
 def watch_processes() -> list[str]:
-    """A list that every start of a program is added to, from now on."""
+    """Returns a list to which every program started from now on is added."""
     started = []
 
     def audit(event: str, arguments: tuple) -> None:
@@ -133,7 +133,7 @@ def watch_processes() -> list[str]:
 
 @contextlib.contextmanager
 def quiet_libtiff() -> Iterator[None]:
-    """libtiff, in C, writes what it finds wrong to the process's stderr."""
+    """Silences libtiff, whose C code writes its complaints to the process's stderr."""
     stderr, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 2)
     try:

@@ -1,12 +1,12 @@
-"""Attacks study and run folders: races of two configurations for one, and damage of every kind.
+"""Attacks study and run folders: two configurations race for one folder, and files get damaged.
 
     python scripts/attack_studies.py
 
-In each race two processes claim one new folder at the same moment with different configurations,
-write what they compute, and merge. One must get it, whole, and the other must be told so. Each
-damaged folder is a finished study with files deleted, cut, changed, copied or added. What is wrong
+In each race, two processes with different configurations claim one new folder at the same moment,
+write their results, and merge. One must get the whole folder, and the other must be told so. Each
+damaged folder is a finished study with files deleted, cut, changed, copied or added. The damage
 must be named, every read must give the right values or an error, and no read may change a file.
-Prints what went wrong and a summary line; about a minute on 2 cores.
+Prints the failures and a summary line; takes about a minute on 2 cores.
 """
 
 import dataclasses
@@ -37,15 +37,15 @@ class AttackStudies:
     """Attack study and run folders with races and damage."""
 
     races: int = 200
-    """Pairs of configurations that claim one folder at once."""
+    """Number of races of two configurations for one folder."""
     damages: int = 100
-    """Folders of finished studies that are damaged."""
+    """Number of finished studies to damage."""
     seed: int = 0
-    """Of what is damaged, and where."""
+    """Seed of the damage and its place."""
 
 
 def manifest(configuration: int) -> dict[str, Any]:
-    """That of a toy study."""
+    """The manifest of a toy study."""
     return {
         "config": {"chunk": _CHUNK, "dataset": "toys", "rule": f"rule {configuration}"},
         "images": _IMAGES,
@@ -58,13 +58,13 @@ def manifest(configuration: int) -> dict[str, Any]:
 
 
 def truth(configuration: int) -> dict[str, np.ndarray]:
-    """What the study of a configuration stores."""
+    """The arrays that the study of a configuration stores."""
     logits = np.arange(_IMAGES * 3, dtype=np.float32).reshape(_IMAGES, 3) + 1000 * configuration
     return {"logits": logits, "target": np.arange(_IMAGES, dtype=np.int32) + 1000 * configuration}
 
 
 def summary(configuration: int) -> dict[str, Any]:
-    """What it sums up to."""
+    """The summary of a configuration's study."""
     mean = truth(configuration)["logits"].mean(0, dtype=np.float64).tolist()
     counts = {"images": _IMAGES, "valid": _IMAGES, "correct": 3}
     return {**counts, "accuracy": 3 / _IMAGES, "mean": {"logits": mean}}
@@ -74,7 +74,7 @@ def run_study(out: Path, configuration: int) -> None:
     """Computes and merges a toy study.
 
     Raises:
-      StudyError: the folder is another study's.
+      StudyError: the folder belongs to another study.
     """
     store, values = Store.create(out, manifest(configuration)), truth(configuration)
     for chunk in range(store.chunks):
@@ -105,7 +105,7 @@ def _race(barrier: Any, tasks: Any, told: Any, configuration: int) -> None:
 
 
 def race(count: int, folder: Path) -> list[str]:
-    """Races two processes `count` times; what went wrong."""
+    """Races two processes `count` times; returns the failures."""
     context = multiprocessing.get_context("spawn")
     barrier, told = context.Barrier(2), context.Queue()
     tasks = [context.Queue() for _ in range(2)]
@@ -164,7 +164,7 @@ def _grow(path: Path, rng: random.Random) -> None:
 
 
 def _replace(path: Path, rng: random.Random) -> None:
-    """By another file of the study, or by one of the same place in another study."""
+    """Replaces a file by another one of the study, or by its counterpart in another study."""
     root = next(parent for parent in path.parents if (parent / "commits").is_dir())
     if rng.random() < 0.5:
         shutil.copy(root.parent / "other" / path.relative_to(root), path)
@@ -200,7 +200,7 @@ def _state(root: Path) -> dict[str, tuple[int, int]]:
 
 
 def damage(count: int, folder: Path, seed: int) -> list[str]:
-    """Damages `count` copies of a finished study; what went wrong."""
+    """Damages `count` copies of a finished study; returns the failures."""
     run_study(folder / "whole", 0)
     run_study(folder / "other", 1)
     wrong, rng = [], random.Random(seed)
@@ -257,7 +257,7 @@ def _judge_damage(root: Path, name: Path) -> list[str]:
 
 
 def run(command: AttackStudies) -> list[str]:
-    """The whole attack; what went wrong."""
+    """Runs the whole attack; returns the failures."""
     with tempfile.TemporaryDirectory() as folder:
         wrong = race(command.races, Path(folder))
         return wrong + damage(command.damages, Path(folder), command.seed)

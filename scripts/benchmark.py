@@ -3,9 +3,9 @@
     pip install -e '.[bench]' && python scripts/benchmark.py --out runs/benchmark
 
 Every case is checked to give the same result on both sides before it is timed. Writes
-benchmark.json and benchmark.md, and with --growth growth.png. --quick shows in a few minutes that
-everything works; without it, it takes about an hour on 2 cores. To use fewer cores, on both
-sides, run it under `taskset`.
+benchmark.json and benchmark.md, and growth.png with --growth. Takes about an hour on 2 cores;
+--quick shows in a few minutes that everything works. To use fewer cores, on both sides, run it
+under `taskset`.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ class Benchmark:
     quick: bool = False
     """Two small images and three rounds: shows that it works, not how fast it is."""
     repeats: int = 15
-    """Rounds, in each of which every way takes its turn."""
+    """Number of rounds; in each, every way takes its turn."""
     out: Path = Path("runs/benchmark")
     """Folder for the results."""
 

@@ -1,10 +1,10 @@
-"""A whole study for real: every CIFAR-10 image and the packaged network, and what it finds.
+"""Runs a real study, every CIFAR-10 image with the packaged network, and reports its findings.
 
     python scripts/cifar10_study.py --data-dir DIR
 
-Runs `signsal study` in a process of its own and watches its memory; then times the same step
-without the engine around it, in turn with the engine. Writes scripts/results/cifar10_study.json.
-About ten minutes on 2 cores; --table-only prints the findings of the file that is there.
+Runs `signsal study` in a process of its own and watches its memory; then times the same step with
+and without the engine around it, in turn. Writes scripts/results/cifar10_study.json. Takes about
+ten minutes on 2 cores; --table-only only prints the findings in the existing file.
 """
 
 import dataclasses
@@ -39,13 +39,13 @@ class Cifar10Study:
     """Study all of CIFAR-10 with the packaged CNN."""
 
     data_dir: Path | None = None
-    """Where the TFDS sets are prepared (default: TFDS's own folder)."""
+    """Folder of the prepared TFDS sets (default: TFDS's own folder)."""
     out: Path = Path("runs/cifar10_study")
-    """The study's folder, a new one: the pace is that of one run from start to end."""
+    """A new folder for the study: its pace is measured over one run from start to end."""
     results: Path = Path(__file__).parent / "results" / "cifar10_study.json"
     """The file to write."""
     table_only: bool = False
-    """Only print the findings that are kept."""
+    """Only print the recorded findings."""
 
 
 def _memory_bytes(process: int) -> dict[str, int]:
@@ -58,7 +58,7 @@ def _memory_bytes(process: int) -> dict[str, int]:
 
 
 def watch(command: list[str], out: Path) -> list[dict[str, int]]:
-    """Runs the study on the CPU; how its memory, and its peak so far, grow with its commits."""
+    """Runs the study on the CPU; samples its memory, current and peak, along with its commits."""
     samples = []
     process = subprocess.Popen(command, env={**os.environ, "JAX_PLATFORMS": "cpu"})
     while process.poll() is None:
@@ -72,7 +72,7 @@ def watch(command: list[str], out: Path) -> list[dict[str, int]]:
 
 
 def pace(store: Store) -> dict[str, float]:
-    """From the first commit to the last."""
+    """Seconds from the first commit to the last, and images per second."""
     commits = sorted(store.commits(), key=lambda commit: commit["finished"])
     seconds = commits[-1]["finished"] - commits[0]["finished"]
     images = sum(commit["stop"] - commit["start"] for commit in commits[1:])
@@ -80,7 +80,7 @@ def pace(store: Store) -> dict[str, float]:
 
 
 def overhead(data_dir: Path | None, disk: Path) -> dict[str, Any]:
-    """A chunk's time in the engine, between commits, against the bare jitted step's."""
+    """Compares a chunk's time in the engine, between commits, with that of the bare step."""
     model, mesh = models.load("cnn-cifar10"), sharding.make_mesh()
     config = dataclasses.replace(CONFIG, split="test", images=_OVERHEAD_IMAGES)
     split = data.load("cifar10", "test", data_dir=data_dir)
@@ -115,7 +115,7 @@ def overhead(data_dir: Path | None, disk: Path) -> dict[str, Any]:
 
 
 def findings(store: Store) -> list[dict[str, Any]]:
-    """Class by class, over the valid images predicted so: what competes with it, and how."""
+    """For each predicted class: shares, rivals, and the closest and most opposed classes."""
     arrays = {
         name: np.asarray(store.arrays()[name])
         for name in ("predicted", "valid", "shares", "rivals", "gram", "sign_agreement")
@@ -164,14 +164,14 @@ def table(results: dict[str, Any]) -> str:
         "rival there",
         "inactive pixels",
         "rival there",
-        "most alike gradient (cosine)",
+        "most similar gradient (cosine)",
         "most opposed",
     )
     return markdown_table(header, rows)
 
 
 def run(command: Cifar10Study) -> dict[str, Any]:
-    """Runs the study and writes what was measured and found."""
+    """Runs the study and writes the measurements and findings."""
     if command.out.exists():
         raise ValueError(f"--out: expected a new folder, {command.out} exists")
     study = [*SIGNSAL, "study", "--dataset", CONFIG.dataset, "--split", CONFIG.split]

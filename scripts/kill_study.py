@@ -1,10 +1,11 @@
-"""Kills a study again and again, restarts it each time, and compares it with an undisturbed one.
+"""Repeatedly kills and restarts a study, and compares it with an undisturbed one.
 
     python scripts/kill_study.py --data-dir DIR
 
-Runs `signsal study` with SIGKILL at random moments, in one process and in two (one of which is
-killed), and demands the same bits as from a run left alone, and that no committed chunk is ever
-computed again. Writes scripts/results/kill_study.json. About fifteen minutes on 2 cores.
+Sends SIGKILL to `signsal study` at random moments: to a study of one process, and to one of the
+processes of a study of two. Requires the same bits as in a run left alone, and that no committed
+chunk is computed again. Writes scripts/results/kill_study.json. Takes about fifteen minutes on 2
+cores.
 """
 
 import dataclasses
@@ -24,7 +25,7 @@ from signsal_jax import _files, _provenance, open_study
 from signsal_jax.study import STORABLE
 
 Commands = Callable[[], Sequence[Sequence[str]]]
-GRACE_SECONDS = 10  # for a process whose fellow was killed to finish its chunk
+GRACE_SECONDS = 10  # for the surviving process to finish its chunk
 SIGNSAL = [sys.executable, "-c", "import sys; from signsal_jax.cli import main; sys.exit(main())"]
 
 
@@ -33,15 +34,15 @@ class KillStudy:
     """Kill a study at random moments, resume it, and compare with one left alone."""
 
     data_dir: Path | None = None
-    """Where the TFDS sets are prepared (default: TFDS's own folder)."""
+    """Folder of the prepared TFDS sets (default: TFDS's own folder)."""
     images: int = 2000
-    """How many CIFAR-10 test images."""
+    """Number of CIFAR-10 test images."""
     chunk: int = 16
     """Images committed together."""
     kills: int = 20
-    """How often each study is killed."""
+    """Number of kills per study."""
     seed: int = 0
-    """Of the random moments."""
+    """Seed of the random moments."""
     runs: Path = Path("runs/kill_study")
     """Folder for the studies."""
     out: Path = Path(__file__).parent / "results" / "kill_study.json"
@@ -49,7 +50,7 @@ class KillStudy:
 
 
 def commits(out: Path) -> dict[str, int]:
-    """When each committed chunk was written, by the name of its file."""
+    """The time at which each committed chunk was written, by the name of its file."""
     return {path.name: path.stat().st_mtime_ns for path in out.glob("commits/[0-9]*.json")}
 
 
@@ -78,22 +79,22 @@ def disturb(
 ) -> list[dict[str, Any]]:
     """Starts a study's processes and kills one of them, again and again.
 
-    Every fifth time at any moment from the start on, else soon after a further commit, or there
-    would be little left to lose.
+    Every fifth kill comes at any moment after the start. The others come soon after a new commit;
+    otherwise there would be little to lose.
 
     Args:
-      commands: gives the command of each process, anew for each start.
+      commands: returns the command of each process; called for each start.
       out: the study's folder.
-      kills: how often.
-      rng: of the moments, and of which process dies.
-      longest_wait: seconds after a start within which it is killed at any moment.
+      kills: number of kills.
+      rng: chooses the moments and the processes to kill.
+      longest_wait: seconds after the start within which every fifth kill comes.
 
     Returns:
-      For each kill, which process it was, and how many chunks were committed before and after.
+      For each kill, the process's number and the numbers of chunks committed before and after.
 
     Raises:
-      RuntimeError: a process ended by itself: nothing was left to kill; or a chunk that was
-        committed has been written again.
+      RuntimeError: a process ended by itself, so nothing was left to kill; or a committed chunk
+        was written again.
     """
     history = []
     for index in range(kills):
@@ -128,7 +129,7 @@ def finish(commands: Commands, out: Path) -> None:
     """Runs a study's processes to their end.
 
     Raises:
-      RuntimeError: one of them failed; or a chunk that was committed has been written again.
+      RuntimeError: one of them failed, or a committed chunk was written again.
     """
     before = commits(out)
     processes = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for command in commands()]
@@ -139,7 +140,7 @@ def finish(commands: Commands, out: Path) -> None:
 
 
 def differing(out: Path, other: Path) -> list[str]:
-    """The arrays, and "summary", in which two finished studies differ in any bit."""
+    """Names of the arrays, or "summary", in which two finished studies differ in any bit."""
     one, two = open_study(out), open_study(other)
     names = sorted(one.arrays().keys() | two.arrays().keys())
     pairs = {
@@ -160,7 +161,7 @@ def _commands(command: KillStudy, out: Path, processes: int) -> Commands:
 
 
 def run(command: KillStudy) -> dict[str, Any]:
-    """The whole trial; what it found is also written to `command.out`."""
+    """Runs the whole trial; also writes the result to `command.out`."""
     if command.runs.exists():
         raise ValueError(f"--runs: expected a new folder, {command.runs} exists")
     command.runs.mkdir(parents=True)

@@ -24,7 +24,7 @@ class Package:
     run: Path
     """The run folder."""
     name: str
-    """The name to load it by."""
+    """The name under which it is loaded."""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Writes the paper's results table with our figures beside it, as Markdown and as LaTeX.
+"""Writes the paper's results table with our figures beside the paper's, in Markdown and LaTeX.
 
     python scripts/paper_tables.py
 
@@ -15,7 +15,7 @@ from typing import Any
 from scripts.reproduce_paper import COLUMNS, PAPER_SEED, RESULTS
 from signsal_jax import PAPER_CURVES, _files
 
-# In the paper's order; a column without results says why.
+# In the paper's order. For columns without results, `REASONS` says why.
 TITLES = {
     "cifar10-cnn": "CIFAR-10, Basic CNN",
     "cifar10-resnet18": "CIFAR-10, ResNet-18",
@@ -24,13 +24,13 @@ TITLES = {
     "imagenette-resnet18-pretrained": "Imagenette, ResNet-18 pretrained",
     "imagenette-convnext_tiny": "Imagenette, ConvNeXt-Tiny pretrained",
 }
-_NO_WEIGHTS = "no ImageNet weights were to be had"
+_NO_WEIGHTS = "no ImageNet weights were available"
 REASONS = {"imagenette-resnet18-pretrained": _NO_WEIGHTS, "imagenette-convnext_tiny": _NO_WEIGHTS}
 Results = dict[str, dict[str, Any] | None]
 
 
 def read(folder: Path) -> Results:
-    """The kept test results of every column of the paper, None where there are none."""
+    """The recorded test results of every column of the paper, None if there are none."""
     files = {name: folder / f"{name}-test.json" for name in TITLES}
     return {
         name: json.loads(file.read_text()) if file.exists() else None
@@ -39,7 +39,7 @@ def read(folder: Path) -> Results:
 
 
 def wilson(share: float, images: int) -> tuple[float, float]:
-    """The 95 % interval of a share of so many images (Wilson 1927)."""
+    """The 95 % interval of a share measured on this many images (Wilson 1927)."""
     z = 1.959964
     center = share + z**2 / (2 * images)
     half = z * math.sqrt(share * (1 - share) / images + z**2 / (4 * images**2))
@@ -77,7 +77,7 @@ def rows(results: Results) -> list[list[str]]:
 
 
 def _conditions(results: Results) -> list[list[str]]:
-    """What each of our figures was made from."""
+    """The images, epochs and data behind our figures."""
     described = {
         "test images (ours)": lambda c: f"{c['results']['images']:,}",
         "training images (ours)": lambda c: f"{c['network'].get('train_images', 0):,}",
@@ -91,7 +91,7 @@ def _conditions(results: Results) -> list[list[str]]:
 
 
 def order(name: str, content: dict[str, Any]) -> list[str]:
-    """Pairs of maps that the paper has in the other order."""
+    """Lines about the pairs of maps that the paper has in the opposite order."""
     paper, lines = COLUMNS[name].paper or {}, []
     for first, second in itertools.combinations(PAPER_CURVES, 2):
         if first[0] != second[0]:
@@ -108,7 +108,7 @@ def order(name: str, content: dict[str, Any]) -> list[str]:
 
 
 def seeds(folder: Path) -> str | None:
-    """Whether the paper's positive and active differ by more than two trainings do."""
+    """Compares the paper's difference of positive and active with that between two trainings."""
     name = "cifar10-cnn"
     files = {PAPER_SEED: folder / f"{name}-test.json"} | {
         int(file.stem.split("-")[2].removeprefix("seed")): file
@@ -136,7 +136,7 @@ def seeds(folder: Path) -> str | None:
 
 
 def notes(results: Results, folder: Path) -> list[str]:
-    """What must be said of the table."""
+    """The notes below the table."""
     lines = []
     for name, content in results.items():
         if content is None:
@@ -170,7 +170,7 @@ def _tex(text: str) -> str:
 
 
 def latex(results: Results, folder: Path) -> str:
-    """The same for LaTeX."""
+    """The table and its notes in LaTeX."""
     head, *body = [[_tex(cell) for cell in cells] for cells in rows(results)]
     lines = [" & ".join(cells) + r" \\" for cells in body]
     # A rule after the three rows of each figure.

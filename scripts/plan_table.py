@@ -2,7 +2,7 @@
 
     python scripts/plan_table.py
 
-Each was made by the command in its row, with --out scripts/results/plan-MODEL-TOPOLOGY.json.
+`signsal plan` made each of them, with --out scripts/results/plan-MODEL-TOPOLOGY.json.
 """
 
 import json
@@ -32,15 +32,15 @@ def _row(plan: dict[str, Any]) -> list[str]:
 
 
 def table() -> str:
-    """One row a recorded plan."""
+    """One row per recorded plan."""
     plans = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("plan-*.json"))]
     head = [
         "network, topology",
         "chips",
-        "memory a chip",
-        "TFLOP an image",
-        "TFLOP a chip and step",
-        "collectives a step",
+        "memory per chip",
+        "TFLOP per image",
+        "TFLOP per chip and step",
+        "collectives per step",
         "hours",
         "chip-hours",
     ]

@@ -1,10 +1,10 @@
-"""How many pixels change their sign, or their place in active and inactive, with less precision.
+"""Counts gradients whose sign, or membership in active and inactive, changes at lower precision.
 
     python scripts/precision_study.py --dataset cifar10 --data-dir DIR --runs runs/cifar10-resnet18
 
 Compares float32 and bfloat16 with float64, by casting weights and images, on the packaged CNN and
-on the networks of run folders (without one: an untrained ResNet-18, which the result says).
-Writes one JSON file. About ten minutes on 2 cores.
+on the networks of run folders (without any: on a ResNet-18 that the result calls untrained).
+Writes one JSON file. Takes about ten minutes on 2 cores.
 """
 
 import collections
@@ -30,16 +30,16 @@ UNTRAINED = "resnet18, untrained"
 
 @dataclasses.dataclass(frozen=True)
 class PrecisionStudy:
-    """Share of signs and of places in active and inactive that precision changes."""
+    """Measure the shares of signs, and of active and inactive entries, that precision changes."""
 
     dataset: str = "cifar10"
     """Test images: cifar10, another TFDS set, or mnist5k, which the extra demo brings."""
     data_dir: Path | None = None
-    """Where the TFDS sets are prepared (default: TFDS's own folder)."""
+    """Folder of the prepared TFDS sets (default: TFDS's own folder)."""
     runs: tuple[Path, ...] = ()
     """Run folders of trained networks."""
     images: int = 256
-    """How many test images, the first ones."""
+    """Number of test images, taken from the first on."""
     batch_size: int = 16
     """Images at a time."""
     out: Path = Path(__file__).parent / "results" / "precision.json"
@@ -52,7 +52,7 @@ class PrecisionStudy:
 
 
 class Gradients(NamedTuple):
-    """What one precision computes, on the host: `[b, h, w, c]`, and the predicted class `[b]`."""
+    """Results at one precision, on the host: `[b, h, w, c]`, and the predicted class `[b]`."""
 
     gradient: np.ndarray
     active: np.ndarray
@@ -61,7 +61,7 @@ class Gradients(NamedTuple):
 
 
 def networks(runs: tuple[Path, ...]) -> Iterator[tuple[str, models.Model]]:
-    """The networks to study, by the name that the result gives them."""
+    """The networks to study, with their names in the result."""
     yield "cnn-cifar10", models.load("cnn-cifar10")
     for run in runs:
         yield Path(run).name, checkpoint.load_run(run)
@@ -80,7 +80,7 @@ def _extrema(apply_fn: Any, variables: Any, images: Any, target: Any) -> Any:
 def gradients_in(
     dtype: str, model: models.Model, images: np.ndarray, target: np.ndarray | None = None
 ) -> Gradients:
-    """The target's gradients and where they are extreme, computed throughout in one dtype."""
+    """Computes the target's gradients, and where they are extreme, entirely in one dtype."""
 
     def cast(leaf: Any) -> Any:
         return leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
@@ -98,7 +98,7 @@ def gradients_in(
 
 
 def differences(exact: Gradients, rounded: Gradients) -> dict[str, float]:
-    """Counts over a batch of what rounding changed, and of what it could have changed."""
+    """Counts, over a batch, the entries that rounding changed and those it could have changed."""
     flipped = np.sign(rounded.gradient) != np.sign(exact.gradient)
     magnitude = abs(exact.gradient)
     counts = {
@@ -137,7 +137,7 @@ def shares(sums: dict[str, float]) -> dict[str, float]:
 
 
 def study(model: models.Model, images: np.ndarray, batch_size: int) -> dict[str, dict[str, float]]:
-    """For each dtype the shares that differ from float64; the class explained is float64's."""
+    """For each dtype, the shares that differ from float64, for the class float64 predicts."""
     sums: dict[str, collections.Counter[str]] = {dtype: collections.Counter() for dtype in DTYPES}
     for start in range(0, len(images), batch_size):
         batch = images[start : start + batch_size]
@@ -149,7 +149,7 @@ def study(model: models.Model, images: np.ndarray, batch_size: int) -> dict[str,
 
 
 def load_images(command: PrecisionStudy, shape: tuple[int, int, int]) -> tuple[np.ndarray, str]:
-    """The first test images in a network's shape, gray ones repeated as colors, and their set."""
+    """The first test images in a network's shape (gray repeated to color), and the set's name."""
     dataset = data.load(
         command.dataset, "test", data_dir=command.data_dir, image_size=(shape[0], shape[1])
     )
@@ -167,7 +167,7 @@ def run(command: PrecisionStudy) -> dict[str, Any]:
     for name, model in networks(command.runs):
         images, note = read(model.input_shape)
         results["networks"][name] = {
-            # Where it lay on this machine says nothing to anyone else.
+            # Without paths on this machine, which mean nothing elsewhere.
             "origin": {k: v for k, v in model.origin.items() if k not in ("out", "data_dir")},
             "data": note.strip(),
             "images": len(images),
@@ -178,7 +178,7 @@ def run(command: PrecisionStudy) -> dict[str, Any]:
 
 
 def table(results: dict[str, Any]) -> str:
-    """The result as Markdown, in percent."""
+    """The result as a Markdown table, in percent."""
     header = (
         "network, computed in",
         "signs",

@@ -1,10 +1,10 @@
-"""What published weights score here: the check that a network here is the network there.
+"""Measures the accuracy of published weights, to check that our networks are the published ones.
 
     python scripts/published_accuracy.py --weights resnet20-cifar10.safetensors --lossless FILE
 
-EfficientNet-Lite0, from the package of the extra `demo`, among all 1000 classes on the validation
-images of Imagenette; ResNet-20 on the CIFAR-10 test images, and on a file of others. One minute on
-2 cores. Writes scripts/results/published_accuracy.json.
+Evaluates EfficientNet-Lite0, from the package of the extra `demo`, among all 1000 classes on the
+validation images of Imagenette, and ResNet-20 on the CIFAR-10 test images and on a file of further
+images. Takes one minute on 2 cores. Writes scripts/results/published_accuracy.json.
 """
 
 import dataclasses
@@ -24,20 +24,20 @@ OUT = Path(__file__).parent / "results" / "published_accuracy.json"
 
 @dataclasses.dataclass(frozen=True)
 class PublishedAccuracy:
-    """The accuracy of published weights, each with the preprocessing that belongs to it."""
+    """Measure the accuracy of published weights, each with its own preprocessing."""
 
     weights: str
-    """The CIFAR-10 ResNet-20 of akamaster/pytorch_resnet_cifar10, as torch or safetensors file."""
+    """The CIFAR-10 ResNet-20 of akamaster/pytorch_resnet_cifar10: a torch or safetensors file."""
     lossless: Path | None = None
-    """A npz file of further CIFAR-10 images: `x` uint8 [n, 32, 32, 3] and `y` [n]."""
+    """An npz file of further CIFAR-10 images: `x` uint8 [n, 32, 32, 3] and `y` [n]."""
     data_dir: Path | None = None
-    """Where the TFDS sets are prepared (default: TFDS's own folder)."""
+    """Folder of the prepared TFDS sets (default: TFDS's own folder)."""
     batch_size: int = 100
-    """Images a step."""
+    """Images per step."""
 
 
 def accuracy(model: models.Model, dataset: data.Dataset, batch_size: int) -> float:
-    """The share of images whose highest logit is that of their label."""
+    """The share of images whose highest logit is their label's."""
     apply = jax.jit(model.apply_fn)
     correct = [
         np.asarray(apply(model.variables, batch.images)).argmax(1)[batch.mask]
@@ -55,7 +55,7 @@ def _of_file(path: Path, like: data.Dataset) -> data.Dataset:
 
 
 def measure(command: PublishedAccuracy) -> list[dict[str, Any]]:
-    """One entry a network and set: origin, data, number of images, accuracy."""
+    """One entry per network and set: origin, data, number of images, accuracy."""
     imagenette = data.load("imagenette", "test", data_dir=command.data_dir)
     cifar10 = data.load("cifar10", "test", data_dir=command.data_dir)
     lite0 = models.load("efficientnet_lite0")

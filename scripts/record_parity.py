@@ -1,11 +1,11 @@
-"""Records what independent PyTorch networks compute, for the tests to compare with.
+"""Records the results of independent PyTorch networks, for the tests to compare with.
 
     pip install -e '.[bench]' && python scripts/record_parity.py [NAME ...]
     pip install torchvision timm && python scripts/record_parity.py layouts
 
-Both sides fill their weights and images from the same seed, so only results are stored. Ten
-minutes on 2 cores; writes tests/data/parity_*.npz. The second command records what the libraries
-whose names the further conversion tables know compute: logits, in a minute.
+Both sides fill their weights and images from the same seed, so only results are stored. Takes ten
+minutes on 2 cores; writes tests/data/parity_*.npz. The second command takes a minute: it records
+logits of networks from the libraries that the other conversion tables are for.
 """
 
 import os
@@ -50,7 +50,7 @@ def seeded_image(size: int, seed: int) -> np.ndarray:
 
 
 def summarize(jacobian: np.ndarray) -> dict[str, np.ndarray]:
-    """What is kept of a Jacobian `[k, h, w, c]`: some pixels, its norm, a random projection."""
+    """Summarizes a Jacobian `[k, h, w, c]`: some pixels, norms and a random projection."""
     direction = np.random.default_rng(SEED).standard_normal(jacobian.shape[1:])
     step = max(jacobian.shape[1] // 8, 1)
     return {
@@ -87,7 +87,7 @@ def _transformers_convnext(size: int) -> Any:
 def _efficientnet_lite0(size: int) -> Any:
     from efficientnet_lite_pytorch import EfficientNet  # pyright: ignore[reportMissingImports]
 
-    # Its padding is fixed when it is built, for one image size.
+    # Its padding is fixed when it is built, for a single image size.
     return EfficientNet.from_name(
         "efficientnet-lite0", num_classes=NUM_CLASSES, image_size=[size, size]
     )
@@ -142,7 +142,7 @@ NETWORKS: dict[str, tuple[str, Callable[[int], Any]]] = {
     "cifar_resnet20": ("akamaster/pytorch_resnet_cifar10", lambda _: _cifar_resnet(20)),
     "cifar_resnet56": ("akamaster/pytorch_resnet_cifar10", lambda _: _cifar_resnet(56)),
 }
-"""By name in the zoo: whose names the independent network has, and how it is built for a size."""
+"""By name in the zoo: the source of the independent network's names, and its builder by size."""
 
 
 def _torchvision(name: str) -> Any:
@@ -163,7 +163,7 @@ LAYOUTS: dict[tuple[str, str], Callable[[], Any]] = {
     ("convnext_tiny", "timm"): lambda: _timm("convnext_tiny"),
     ("efficientnet_lite0", "timm"): lambda: _timm("tf_efficientnet_lite0"),
 }
-"""By name in the zoo and source: networks whose names another table knows."""
+"""By name in the zoo and source: builders of networks whose names another table has."""
 
 
 def _fill(network: Any) -> None:
@@ -196,10 +196,10 @@ def _difference(jacobian: np.ndarray, reference: np.ndarray) -> float:
 
 
 def steadiest_seed(network: Any, size: int) -> int:
-    """The first of a few seeded images whose gradients rounding does not change, or the best.
+    """The seed of the first image whose gradients are stable under rounding, or the best seed.
 
-    Among millions of activations some are zero within float32's precision, and on which side a
-    ReLU sees them moves the gradient by percents, in PyTorch as anywhere.
+    Among millions of activations, some are zero within float32's precision. The side of zero on
+    which a ReLU sees them changes the gradient by a few percent, in PyTorch as anywhere else.
     """
     differences = {}
     for seed in range(SEED, SEED + ATTEMPTS):
@@ -214,7 +214,7 @@ def steadiest_seed(network: Any, size: int) -> int:
 
 
 def record(name: str) -> dict[str, np.ndarray]:
-    """What PyTorch's float64 computes at every size, and how far its float32 is from that.
+    """Records PyTorch's float64 results at every size, and how far its float32 is from them.
 
     Logits and a summary of the input Jacobian; `rounding` is relative to the largest gradient.
     """

@@ -4,8 +4,8 @@
 
 Trains with the paper's hyperparameters (a finished run is not trained again) or takes published
 weights, evaluates every image of the column's splits, and keeps each results.json in
-scripts/results. About 50 minutes for the CIFAR-10 CNN on 2 cores; --table-only prints the table of
-what is there in a second.
+scripts/results. Takes about 50 minutes for the CIFAR-10 CNN on 2 cores; --table-only only prints
+the table of the recorded results, in a second.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ from train.loop import train
 RESULTS = Path(__file__).parent / "results"
 PAPER_EPOCHS = 50
 PAPER_SEED = 42
-# In the place of weights that --weights names: they are not part of any package.
+# Stands for the file given by --weights: these weights are not part of any package.
 FROM_FILE = "--weights"
 
 
@@ -34,9 +34,9 @@ class Column(NamedTuple):
     """One column of the table.
 
     Attributes:
-      dataset: its name.
+      dataset: the data set's name.
       model: the network's name.
-      splits: what is evaluated.
+      splits: the splits to evaluate.
       paper: arXiv 2309.12913, test split: accuracy and AUC by (fill, map); None where the paper
         has no such network.
       training: settings of the training run other than the paper's; None for a network that is
@@ -108,19 +108,19 @@ class Reproduce:
     imagenette-resnet18, imagenette-resnet18-pretrained, imagenette-convnext_tiny,
     imagenette-efficientnet_lite0."""
     data_dir: Path | None = None
-    """Where the TFDS sets are prepared (default: TFDS's own folder)."""
+    """Folder of the prepared TFDS sets (default: TFDS's own folder)."""
     runs: Path = Path("runs")
-    """Where the run folders are."""
+    """Folder that holds the run folders."""
     weights: Path | None = None
     """The weights file of a column that does not start from scratch: cifar10-cifar_resnet20,
     or ImageNet weights for imagenette-resnet18-pretrained and imagenette-convnext_tiny."""
     seeds: tuple[int, ...] = (PAPER_SEED,)
-    """Of the training; one run and one results file for each. The paper's is 42; of others only
+    """Training seeds; one run and one results file for each. The paper's is 42; for others, only
     the test split is evaluated."""
     epochs: int = PAPER_EPOCHS
-    """Of training; other than the paper's 50, the table says so."""
+    """Training epochs; if not the paper's 50, the table says so."""
     table_only: bool = False
-    """Only print the table of the results that are kept."""
+    """Only print the table of the recorded results."""
 
     def __post_init__(self) -> None:
         for column in self.columns:
@@ -129,7 +129,7 @@ class Reproduce:
 
 
 def run_name(name: str, seed: int) -> str:
-    """The name of a column's run and results; the paper's seed goes without saying."""
+    """The name of a column's run and results; it omits the paper's seed."""
     return name if seed == PAPER_SEED else f"{name}-seed{seed}"
 
 
@@ -182,7 +182,7 @@ def _keep(results: Path, kept: Path) -> None:
 
 
 def table(name: str) -> str:
-    """One column of the paper beside ours, in Markdown, from the results that are kept."""
+    """One column of the paper beside ours, in Markdown, from the recorded results."""
     column = COLUMNS[name]
     files = {
         split: json.loads((RESULTS / f"{name}-{split}.json").read_text()) for split in column.splits
@@ -211,7 +211,7 @@ def table(name: str) -> str:
 
 
 def verdict(kept: dict[str, Any]) -> str:
-    """Which signed maps are not better than vanilla: by the paired difference, and at the end."""
+    """Names the signed maps not better than vanilla, by paired difference and at curves' ends."""
     worse = [
         f"{curve['map']} ({curve['fill']}, {split})"
         for split, results in kept.items()

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes or reuses .venv and installs the project with an extra: bash scripts/setup.sh EXTRA
-# Installs only when what it would install has changed, so that a second run starts at once.
+# Installs only if pyproject.toml or this script has changed, so a second run starts at once.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 extra="$1"

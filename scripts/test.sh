@@ -8,5 +8,5 @@ bash scripts/setup.sh test
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/pyright
-# Two processes, each file in one of them: most of the time goes into compilations of one thread.
+# Two processes, each running whole files: most of the time goes into single-threaded compilation.
 .venv/bin/python -m pytest --numprocesses 2 --dist loadfile "$@"

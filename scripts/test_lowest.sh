@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the lowest versions that pyproject.toml allows of every direct dependency into
-# .venv-lowest and runs the suite on them: bash scripts/test_lowest.sh [arguments of pytest]
+# Installs, into .venv-lowest, the lowest version of every direct dependency that pyproject.toml
+# allows, and runs the suite on them: bash scripts/test_lowest.sh [arguments of pytest]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if [[ ! -x .venv-lowest/bin/uv ]]; then

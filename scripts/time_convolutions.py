@@ -3,9 +3,9 @@
     python scripts/time_convolutions.py --size 8 --channels 64 --features 64
     python scripts/time_convolutions.py --size 8 --limits _MIN_WINOGRAD_CHANNELS=1000
 
-The second form overrides a limit of signsal_jax/nn/_choice.py, so that both sides of it can be
-compared. The three are timed in turn, and reported as medians: other work on the machine then
-slows all of them alike.
+The second form overrides a limit of signsal_jax/nn/_choice.py, to compare the two sides of the
+limit. The three are timed in turn, so that other work on the machine slows all of them alike, and
+reported as medians.
 """
 
 import dataclasses

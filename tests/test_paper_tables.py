@@ -51,7 +51,7 @@ def test_figures_differences_and_conditions(tmp_path):
     assert cells(text, "epochs")[0][1] == "20"
     assert cells(text, "training images")[0][1] == "50,000"
     assert "- CIFAR-10, Basic CNN, data: JPEG." in text
-    assert "ConvNeXt-Tiny pretrained: not run: no ImageNet weights were to be had" in text
+    assert "ConvNeXt-Tiny pretrained: not run: no ImageNet weights were available" in text
 
 
 def test_another_order_than_the_papers_is_said():

@@ -1,8 +1,8 @@
-"""Whether both sides computed the same, before anybody times them.
+"""Checks that both sides computed the same result, before they are timed.
 
-Two float32 sums in another order differ in the last digits. That moves logits and most gradients
-by as little, but where it moves an activation across zero, a ReLU changes the gradient visibly;
-so gradients and maps are compared by how much of them differs, not by their worst pixel.
+Float32 sums in different orders differ in the last digits. Logits and most gradients then differ as
+little, but where an activation moves across zero, a ReLU changes the gradient visibly. So gradients
+and maps are compared by how much of them differs, not by their worst pixel.
 """
 
 import numpy as np
@@ -27,7 +27,7 @@ def _require(what: str, value: float, most: float) -> float:
 
 def _same_shape(ours: np.ndarray, theirs: np.ndarray) -> None:
     if ours.shape != theirs.shape:
-        raise MismatchError(f"shape: expected {theirs.shape} as theirs, got {ours.shape}")
+        raise MismatchError(f"shape: expected {theirs.shape} like PyTorch's, got {ours.shape}")
 
 
 def compare_logits(ours: np.ndarray, theirs: np.ndarray) -> float:
@@ -37,7 +37,7 @@ def compare_logits(ours: np.ndarray, theirs: np.ndarray) -> float:
 
 
 def compare_gradients(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """The norm of the difference, relative to the norm of theirs."""
+    """The norm of the difference, relative to the norm of PyTorch's gradients."""
     _same_shape(ours, theirs)
     difference = np.linalg.norm((ours - theirs).ravel()) / np.linalg.norm(theirs.ravel())
     return _require("gradients", float(difference), GRADIENTS)
@@ -46,7 +46,7 @@ def compare_gradients(ours: np.ndarray, theirs: np.ndarray) -> float:
 def compare_maps(ours: np.ndarray, theirs: np.ndarray) -> float:
     """The share of pixels that differ by more than a hundredth of the map's range.
 
-    Theirs is NaN throughout where a map is constant; ours is zero there.
+    A constant map is NaN throughout on PyTorch's side and zero on ours.
     """
     _same_shape(ours, theirs)
     differing = abs(ours - np.nan_to_num(theirs, nan=0.0)) > MAP_STEP
@@ -60,5 +60,5 @@ def compare_agreements(ours: np.ndarray, theirs: np.ndarray) -> float:
 
 
 def compare_losses(ours: float, theirs: float) -> float:
-    """The difference of the first training step's losses, relative to theirs."""
+    """The difference of the first training step's losses, relative to PyTorch's loss."""
     return _require("loss", abs(ours - theirs) / abs(theirs), LOSS)

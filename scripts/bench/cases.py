@@ -1,4 +1,4 @@
-"""The cases: what both sides run on a workload, checked equal when a case is made."""
+"""The cases: the functions of both sides on a workload, checked to agree when a case is made."""
 
 import functools
 from collections.abc import Callable
@@ -27,10 +27,10 @@ class Case(NamedTuple):
 
     Attributes:
       ours: runs our side and waits for the result.
-      theirs: by the name of the way; the ratio is taken against the fastest.
-      agreement: by what was compared, the largest difference found.
+      theirs: PyTorch's ways, by name; the ratio is taken against the fastest.
+      agreement: the largest difference found, by the name of the compared result.
       flops: operations that the result needs.
-      compile_seconds: tracing, lowering and compiling our side, without any cache.
+      compile_seconds: time to trace, lower and compile our side, without any cache.
     """
 
     ours: Callable[[], Any]
@@ -163,11 +163,11 @@ def deletion(workload: Workload) -> Case:
 
 
 def train(workload: Workload) -> Case:
-    """A training step, AdamW on cross-entropy as the paper trains.
+    """A training step with AdamW on cross-entropy, as in the paper.
 
-    Compared are the first step's loss and weight gradients. Later losses are not: AdamW's step
-    is as long for a gradient that rounding turns around as for any other, and after two steps
-    PyTorch's own float32 and float64 differ by percents on ResNet-18.
+    Compares the first step's loss and weight gradients, but no later losses: AdamW takes an equally
+    long step for a gradient whose sign is due to rounding, and after two steps PyTorch's own
+    float32 and float64 differ by several percent on ResNet-18.
     """
     from scripts.bench import torch_methods, torch_networks
     from scripts.bench.torch_networks import torch
@@ -220,7 +220,7 @@ KINDS: dict[str, tuple[Callable[[Workload], Case], tuple[Workload, ...]]] = {
 
 
 def names() -> list[str]:
-    """Every case as `--cases` takes it: `jacobian-cnn-32`."""
+    """The name of every case, as `--cases` accepts it, such as `jacobian-cnn-32`."""
     return [
         f"{kind}-{workload.name}"
         for kind, (_, workloads) in KINDS.items()
@@ -229,10 +229,10 @@ def names() -> list[str]:
 
 
 def find(name: str, *, quick: bool) -> tuple[Callable[[Workload], Case], Workload]:
-    """A case's maker and workload; a quick one has a few images of 32 pixels."""
+    """A case's maker and workload; a quick workload has a few images of 32x32 pixels."""
     kind, _, short = name.partition("-")
     make, workloads = KINDS[kind]
     workload = next(workload for workload in workloads if workload.name == short)
-    # Batch norm over two images would turn rounding into another loss.
+    # Batch norm over only two images would amplify rounding to a different loss.
     batch = 16 if kind == "training" else 2
     return make, Workload(workload.network, batch, 32) if quick else workload

@@ -1,4 +1,4 @@
-"""The floating-point operations that a network needs, whatever its lowering does instead."""
+"""Counts the floating-point operations that a network needs, however they are lowered."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ from jax.extend import core
 
 
 def _convolution(eqn: Any) -> int:
-    """Two for every kernel tap of every output: the direct convolution, padding included."""
+    """Two per kernel tap and output: the direct convolution, padding included."""
     _, kernel = (var.aval.shape for var in eqn.invars)
     features = kernel[eqn.params["dimension_numbers"].rhs_spec[0]]
     return 2 * math.prod(eqn.outvars[0].aval.shape) * math.prod(kernel) // features
@@ -35,8 +35,8 @@ def _sub_jaxprs(value: Any) -> Iterator[Any]:
 
 
 def _walk(jaxpr: Any) -> Iterator[int]:
-    # A switch over platforms has one branch for any other platform, which is XLA's own
-    # operation: that is the definition; the others are ways to compute it.
+    # A switch over platforms has a default branch with XLA's own operation. That one is the
+    # definition; the other branches are ways to compute it.
     platforms = {
         eqn.outvars[0]: eqn.params["platforms"]
         for eqn in jaxpr.eqns
@@ -68,7 +68,7 @@ def layer_flops(fn: Callable[..., Any], *args: Any) -> list[int]:
 
 
 def jacobian_flops(layers: list[int], classes: int) -> int:
-    """One forward, and for every class one pullback, which multiplies as often as the forward."""
+    """One forward pass, and one pullback per class, with as many operations as the forward."""
     return sum(layers) * (1 + classes)
 
 

@@ -1,4 +1,4 @@
-"""How the time of all five maps grows with classes, images and pixels."""
+"""Measures the growth of the time for all five maps with classes, images and pixels."""
 
 import functools
 import math
@@ -20,14 +20,14 @@ _COLORS = {"cnn": "tab:blue", "resnet18": "tab:orange"}
 
 
 class Axis(NamedTuple):
-    """What grows, and its values; the rest stays as in `Growth`."""
+    """The quantity that grows, and its values; the others stay as in `Growth`."""
 
     name: str
     values: tuple[int, ...]
 
 
 class Growth(NamedTuple):
-    """What is measured: where an axis does not vary, the batch and size are these."""
+    """The measurements; `batch` and `size` hold for every axis that does not vary them."""
 
     axes: tuple[Axis, ...]
     batch: int
@@ -134,6 +134,6 @@ def _draw(results: dict[str, Any], machine: dict[str, Any]) -> Figure:
 
 
 def write_figure(path: Path, results: dict[str, Any], machine: dict[str, Any]) -> Path:
-    """One panel an axis, both scales logarithmic, with linear growth dotted."""
+    """One panel per axis, both scales logarithmic, with linear growth as a dotted line."""
     figure = _draw(results, machine)
     return _files.write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=120))

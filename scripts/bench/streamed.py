@@ -1,6 +1,6 @@
-"""A thousand classes streamed over: its memory beside the full Jacobian's, its time per class.
+"""Measures streaming over a thousand classes: memory against the full Jacobian, time per class.
 
-Memory is measured in a process of its own for each way, which this module is when it is run.
+The memory of each way is measured in a process of its own, which runs this module.
 """
 
 import functools
@@ -25,7 +25,7 @@ _STREAMED, _FULL, _AT_ONCE = "streamed", "full Jacobian, in chunks", "full Jacob
 
 
 class Setting(NamedTuple):
-    """How many classes on what, and how many of them at a time."""
+    """A workload, its number of classes, and the number of classes computed at a time."""
 
     workload: Workload
     classes: int
@@ -50,7 +50,7 @@ def _compiled(way: str, setting: Setting, classes: int) -> tuple[Any, tuple[Any,
 
 
 def _planned_bytes(executable: Any) -> int:
-    """What the compiler lays out for temporaries and results."""
+    """The bytes that the compiler plans for temporaries and results."""
     analysis = executable.memory_analysis()
     return analysis.temp_size_in_bytes + analysis.output_size_in_bytes
 
@@ -63,8 +63,8 @@ def _status_bytes(field: str) -> int:
 
 
 def measured_bytes(run: Callable[[], Any]) -> int:
-    """How far the resident memory of this process rises during a run (Linux)."""
-    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts from here
+    """The rise of this process's resident memory during a run, in bytes (Linux)."""
+    Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
     before = _status_bytes("VmRSS")
     run()
     return _status_bytes("VmHWM") - before
@@ -91,7 +91,7 @@ def measure(*, quick: bool) -> dict[str, Any]:
     memory: dict[str, Mapping[str, int]] = {
         way: _memory_of_own_process(way, setting) for way in (_STREAMED, _FULL)
     }
-    # Tens of gigabytes where 1000 classes are pulled back together: planned, never run.
+    # Pulling 1000 classes back together takes tens of gigabytes: planned, never run.
     memory[_AT_ONCE] = {
         "planned_bytes": _planned_bytes(_compiled(_AT_ONCE, setting, setting.classes)[0])
     }

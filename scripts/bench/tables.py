@@ -5,10 +5,10 @@ from typing import Any
 
 _HEADER = (
     "case",
-    "ours",
-    "theirs",
-    "fastest way",
-    "theirs / ours",
+    "signsal_jax",
+    "PyTorch",
+    "fastest PyTorch way",
+    "PyTorch / ours",
     "best rounds",
     "of peak",
     "compile",
@@ -86,7 +86,7 @@ def _growth(result: Mapping[str, Any]) -> list[str]:
 
 
 def overview(results: Mapping[str, Any]) -> str:
-    """One row a workload: how many times as fast as PyTorch's fastest way, and our time."""
+    """One row per workload: the speed-up over PyTorch's fastest way, and our time."""
     kinds = list(dict.fromkeys(case["kind"] for case in results["cases"]))
     rows: dict[str, dict[str, str]] = {}
     for case in results["cases"]:
@@ -99,15 +99,15 @@ def overview(results: Mapping[str, Any]) -> str:
 
 
 def render(results: Mapping[str, Any]) -> str:
-    """The whole report: machine, cases, and every way of theirs."""
+    """The whole report: machine, cases, and every PyTorch way."""
     machine, rate = results["machine"], results["matrix_product"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     parts = [
         "# Benchmark",
         f"{machine['cpu']}, {machine['threads']} threads on both sides; {versions}. Medians of "
-        f"{results['repeats']} rounds, both sides in turn, float32; theirs / ours is the median of "
-        "the rounds' ratios, with their quartiles; best rounds compares each side's fastest, which "
-        "other work on the machine disturbs least. Peak: "
+        f"{results['repeats']} rounds, both sides in turn, float32. PyTorch / ours is the median "
+        "of the rounds' ratios, with their quartiles. Best rounds compares each side's fastest "
+        "round, which other work on the machine disturbs least. Peak: "
         f"{rate['flops_per_second'] / 1e9:.0f} GFLOP/s, measured with a float32 matrix product of "
         f"size {rate['size']:.0f}.",
     ]
@@ -122,7 +122,7 @@ def render(results: Mapping[str, Any]) -> str:
             if len(case["theirs"]) > 1
         ]
         if ways:
-            parts += ["## Every way of theirs", markdown_table(("case", "way", "time"), ways)]
+            parts += ["## Every PyTorch way", markdown_table(("case", "way", "time"), ways)]
     parts += [f"**{name}: not timed, {reason}**" for name, reason in results["failed"].items()]
     if "streamed" in results:
         parts += _streamed(results["streamed"])

@@ -1,4 +1,4 @@
-"""Time that two sides take in turn, and the machine they took it on."""
+"""Timing of several functions in turn, and a description of the machine."""
 
 import os
 import platform
@@ -17,12 +17,12 @@ _MATRIX_SIZES = (512, 1024, 2048, 3072)
 
 
 def threads() -> int:
-    """How many cores this process may use: what both sides are given."""
+    """The number of cores that this process may use, and so the threads of both sides."""
     return len(os.sched_getaffinity(0))
 
 
 def interleave(runs: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of every run, taken in turn; each round begins with another one."""
+    """Times all runs in turn, in seconds; each round starts with a different one."""
     names = list(runs)
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(repeats):
@@ -65,7 +65,7 @@ def matrix_product_rate(repeats: int = 7) -> dict[str, float]:
 
 
 def describe_machine() -> dict[str, Any]:
-    """What a reader needs to compare with their own machine."""
+    """The hardware, system and versions, for comparison with other machines."""
     packages = ("signsal_jax", "jax", "jaxlib", "flax", "optax", "torch")
     return {
         "cpu": _cpu_name(),

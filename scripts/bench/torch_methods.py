@@ -1,6 +1,6 @@
 """PyTorch's side of every case, written from the definitions.
 
-Weights need no gradients here (but for training), so that no way pays for them.
+Weights need no gradients here (except in training), so no way pays for them.
 """
 
 import math
@@ -91,7 +91,7 @@ def five_maps(network: Any, images: Any, classes: int) -> dict[str, Any]:
 def deletion_curve(
     network: Any, images: Any, maps: Any, fill: float, fractions: Sequence[float]
 ) -> Any:
-    """The authors' way: for every fraction sort, delete, classify both; agreement `[b, f]`."""
+    """The authors' way: per fraction, sort, delete and classify both; agreement `[b, f]`."""
     agreements = []
     for fraction in fractions:
         flat = maps.flatten(1)
@@ -103,7 +103,7 @@ def deletion_curve(
 
 
 def make_training_step(network: Any, images: Any, labels: Any) -> Callable[[], float]:
-    """A training step, with the paper's optimizer, on the same batch each time; its loss."""
+    """Makes a step with the paper's optimizer, always on one batch; the step returns the loss."""
     network.train().requires_grad_()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.01)
 

@@ -1,4 +1,4 @@
-"""The same networks as anyone would write them in PyTorch, with our weights."""
+"""The same networks in ordinary PyTorch, with our weights."""
 
 import itertools
 from collections.abc import Mapping
@@ -118,7 +118,7 @@ def to_torch_weights(arrays: Mapping[str, np.ndarray]) -> dict:
 
 
 def build(name: str, num_classes: int, arrays: Mapping[str, np.ndarray]):
-    """The network in inference mode; raises unless every weight of either side has its place."""
+    """Builds the network in inference mode; raises unless all weights of both sides match."""
     network = NETWORKS[name](num_classes)
     counters = {k: v for k, v in network.state_dict().items() if k.endswith("num_batches_tracked")}
     network.load_state_dict(to_torch_weights(arrays) | counters)
@@ -126,5 +126,5 @@ def build(name: str, num_classes: int, arrays: Mapping[str, np.ndarray]):
 
 
 def to_torch(images: np.ndarray):
-    """Images `[b, h, w, c]` as a torch tensor `[b, c, h, w]` of its own memory."""
+    """Copies images `[b, h, w, c]` to a torch tensor `[b, c, h, w]`."""
     return torch.from_numpy(images.transpose(0, 3, 1, 2).copy())

@@ -1,4 +1,4 @@
-"""What both sides are given: a network, its weights, images and labels, all from one seed."""
+"""The inputs of both sides: a network, its weights, images and labels, all from one seed."""
 
 import math
 from collections.abc import Mapping
@@ -24,12 +24,12 @@ class Workload(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Short: `cnn-32`."""
+        """A short name, such as `cnn-32`."""
         return f"{self.network}-{self.size}"
 
     @property
     def description(self) -> str:
-        """For a table: `cnn 128×32×32`."""
+        """A description for tables, such as `cnn 128×32×32`."""
         return f"{self.network} {self.batch}×{self.size}×{self.size}"
 
 
@@ -52,7 +52,7 @@ def seeded_arrays(shapes: Mapping[str, tuple[int, ...]], seed: int = SEED) -> di
 def images_and_labels(workload: Workload, seed: int = SEED) -> tuple[np.ndarray, np.ndarray]:
     """Images `[b, size, size, 3]` in [0, 1], coarse patches under noise, and labels `[b]`.
 
-    The patches make images differ enough that a network does not see the same in all of them.
+    The patches make the images differ enough for a network to tell them apart.
     """
     rng = np.random.default_rng(seed)
     batch, size = workload.batch, workload.size

@@ -66,7 +66,7 @@ class Dataset:
 
     @property
     def labelled(self) -> bool:
-        """Whether labels are known, so that there is an accuracy."""
+        """Whether labels are known, so that accuracy can be measured."""
         return bool(self.class_names)
 
     @functools.cached_property

@@ -76,7 +76,7 @@ def load(
 def _is_path(name: str, data_dir: Path) -> bool:
     """Whether a name is a path; a prepared set takes precedence over a folder of the same name.
 
-    A slash does not tell: TFDS names may contain slashes, too.
+    A slash alone does not make a path: TFDS names may contain slashes, too.
     """
     if name.startswith(("/", ".", "~")) or name.endswith(".npz"):
         return True

@@ -183,7 +183,7 @@ def _suggestion(
     def with_chunk(value: int) -> int | None:
         return needs(config=dataclasses.replace(workload.config, class_chunk=value))
 
-    # Chips that share an image's classes also share its deletions: each needs as many images.
+    # Chips that share an image's classes split the deletions among them: try only multiples.
     shares = workload.class_devices
 
     def with_batch(value: int) -> int | None:

@@ -106,7 +106,7 @@ def make_plan(workload: Workload, *, utilization: float, compilations: int) -> d
       fit (None without trials).
 
     Raises:
-      ValueError: `DoesNotFitError`; and as `topology_devices`, `compile_step`, `step_seconds`.
+      ValueError: `DoesNotFitError`, or as in `topology_devices`, `compile_step`, `step_seconds`.
       RuntimeError: libtpu is not installed.
     """
     chip, devices = topology_devices(workload.topology)

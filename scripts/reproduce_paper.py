@@ -81,20 +81,20 @@ COLUMNS = {
         "resnet18",
         paper=_paper(0.9733, 0.28, 0.21, 0.24, 0.26, 0.20, 0.23),
         training={"weights": FROM_FILE, "freeze": True},
-        evaluation=("--batch-size", "32"),
+        evaluation=("--chunk", "32"),
     ),
     "imagenette-convnext_tiny": Column(
         "imagenette",
         "convnext_tiny",
         paper=_paper(0.9932, 0.49, 0.37, 0.39, 0.46, 0.37, 0.42),
         training={"weights": FROM_FILE, "freeze": True},
-        evaluation=("--batch-size", "32"),
+        evaluation=("--chunk", "32"),
     ),
     "imagenette-efficientnet_lite0": Column(
         "imagenette",
         "efficientnet_lite0",
         training={"weights": "package", "freeze": True},
-        evaluation=("--batch-size", "32"),
+        evaluation=("--chunk", "32"),
     ),
 }
 
@@ -174,10 +174,10 @@ def _keep(results: Path, kept: Path) -> None:
     for settings in (content["configuration"], content["network"]):
         for key in ("data_dir", "out"):
             settings.pop(key, None)
-    network = content["configuration"]["network"]
+    configuration = content["configuration"]
     for key in ("run", "weights"):
-        if network.get(key):
-            network[key] = Path(network[key]).name
+        if configuration.get(key):
+            configuration[key] = Path(configuration[key]).name
     _files.write_json(kept, content)
 
 

@@ -3,6 +3,8 @@
 import platform
 from importlib import metadata
 
+import jax
+
 _PACKAGES = ("signsal_jax", "jax", "jaxlib", "flax", "optax", "numpy")
 
 
@@ -12,3 +14,9 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         **{package: metadata.version(package) for package in _PACKAGES},
     }
+
+
+def device() -> str:
+    """The kind of device that computes, such as "cpu: cpu"."""
+    first = jax.devices()[0]
+    return f"{first.platform}: {first.device_kind}"

@@ -123,12 +123,12 @@ def class_contrast(
     """
     require_linear(estimator, "class_contrast")
     _checks.check_member("against", against, CONTRASTS)
-    strength = _checks.check_numbers("strength", strength, ranks=(0,))
+    factor = _checks.check_numbers("strength", strength, ranks=(0,))
     logits, pullback = linearize(
         apply_fn, variables, images, estimator=estimator, precision=precision, min_classes=2
     )
     target = resolve_target(logits, target)
     chosen = jax.nn.one_hot(target, logits.shape[1], dtype=logits.dtype)
-    cotangent = chosen - strength * contrast_weights(logits, target, against)
+    cotangent = chosen - factor * contrast_weights(logits, target, against)
     gradient = nan_where_not_finite(pullback(cotangent), images)
     return ClassExtrema(logits, target, gradient)

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from signsal_jax import cli, data, sharding
+from signsal_jax.cli._network import NetworkOptions
 from signsal_jax.models import Model
 from signsal_jax.study import (
     STORABLE,
@@ -58,6 +59,14 @@ def config(**fields):
     return StudyConfig(**{**defaults, **fields})
 
 
+def evaluate(options):
+    """`signsal evaluate` with the toy network and images in the place of named ones."""
+    NetworkOptions.load = lambda self, default=None: model()
+    data.load = lambda *_, **__: splits(options.images, options.seconds)[0]
+    arguments = ["--dataset", "toys", "--chunk", str(options.chunk), "--fractions", "0", "0.5"]
+    return cli.main(["evaluate", *arguments, "--out", options.out])
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("out")
@@ -70,7 +79,10 @@ def main():
     parser.add_argument("--gone", type=float, default=60.0, help="seconds without a sign")
     parser.add_argument("--processes", type=int)
     parser.add_argument("--process", type=int)
+    parser.add_argument("--evaluate", action="store_true", help="the command, with these images")
     options = parser.parse_args()
+    if options.evaluate:
+        return evaluate(options)
     _fellows.GONE_SECONDS, _fellows.BEAT_SECONDS = options.gone, options.gone / 12
     share = None
     if options.port:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import signsal_jax
-from signsal_jax import _checks, data, evaluation, sharding, study
+from signsal_jax import _checks, data, sharding, study
 from signsal_jax.models import Model
 from tests import toys
 
@@ -267,7 +267,7 @@ def test_a_data_set_outside_the_range_is_refused(tmp_path, value):
     model = Model(toys.linear, variables, ("a", "b"), (2, 2, 1), {"model": "toy"})
     message = rf"images: expected pixels in \[0, 1\], got {value} at image 2, row 1, column 0"
     with pytest.raises(ValueError, match=message):
-        evaluation.evaluate(model, float_source(value), batch_size=4)
+        study.evaluate(model, float_source(value), tmp_path / "evaluated", chunk=4)
     config = study.StudyConfig("floats", store=("logits",), chunk=3)
     mesh = sharding.make_mesh(jax.devices()[:1])
     with pytest.raises(ValueError, match=message):

@@ -1,6 +1,8 @@
 """The `signsal` command, as a user types it."""
 
 import csv
+import dataclasses
+import errno
 import json
 import os
 import sys
@@ -11,13 +13,13 @@ import pytest
 from PIL import Image
 
 import signsal_jax
-from signsal_jax import _files, _provenance, checkpoint, cli, data, evaluation, gradients, report
-from signsal_jax.cli import evaluate as evaluate_command
+from signsal_jax import _files, _provenance, checkpoint, cli, data, gradients, report, study
 from signsal_jax.cli._network import NetworkOptions, provenance
 from signsal_jax.data.photos import read_image
 from signsal_jax.evaluations.deletion import PAPER_CURVES
 from signsal_jax.maps import METHODS
 from signsal_jax.models import Model
+from signsal_jax.study import Store, StudyConfig, open_study
 from tests import runs, toys
 
 NAMES, SHAPE = ("cat", "dog", "eel"), (16, 16, 1)
@@ -464,7 +466,7 @@ def test_photos_are_cropped_as_the_network_expects(toy, tmp_path, monkeypatch):
     np.testing.assert_allclose(results["images"][0]["logits"], expected, rtol=1e-5)
 
 
-# evaluate
+# evaluate, study and report
 
 
 @pytest.fixture
@@ -472,29 +474,22 @@ def sets(monkeypatch):
     """A data set in memory in the place of all others."""
     asked = []
 
-    def load(name, split, *, data_dir, image_size):
+    def load(name, split, *, image_size, **_):
         asked.append((name, split, image_size))
         noise = runs.random_dataset(7, SHAPE, 3, split=split)
         return data.Dataset("noise:1.0.0", split, NAMES, SHAPE, noise.source, noise.note)
 
-    monkeypatch.setattr(evaluate_command.data, "load", load)
+    monkeypatch.setattr("signsal_jax.cli._engine.data.load", load)
     return asked
 
 
-def test_evaluate_end_to_end(toy, tmp_path, capsys, sets, monkeypatch):
-    results, evaluate = [], evaluation.evaluate
+EVALUATION = ["--dataset", "noise", "--fractions", "0", "0.1", "0.5", "--chunk", 4]
 
-    def recorded(model, dataset, **options):
-        assert model is toy
-        assert (options["batch_size"], options["fractions"]) == (4, (0.0, 0.1, 0.5))
-        results.append(evaluate(model, dataset, **options))
-        return results[0]
 
-    monkeypatch.setattr(evaluate_command, "evaluate", recorded)
+def test_evaluate_end_to_end(toy, tmp_path, capsys, sets):
     out, folder = tmp_path / "report", tmp_path / "run"
-    arguments = ["evaluate", "--run", folder, "--dataset", "noise", "--split", "train"]
-    fractions = ["--fractions", "0", "0.1", "0.5"]
-    assert signsal(*arguments, *fractions, "--batch-size", 4, "--seed", 3, "--out", out) == 0
+    arguments = ["evaluate", *EVALUATION, "--run", folder, "--split", "train", "--seed", 3]
+    assert signsal(*arguments, "--out", out) == 0
     assert sets == [("noise", "train", (16, 16))]
     shown = capsys.readouterr().out
     table = (out / "table.md").read_text()
@@ -502,9 +497,9 @@ def test_evaluate_end_to_end(toy, tmp_path, capsys, sets, monkeypatch):
     assert str(out) in shown
     assert "Noise, not pictures." in shown
 
-    (expected,) = results
+    store = open_study(out / "study")
     results = json.loads((out / "results.json").read_text())
-    assert results["results"] == evaluation.summarize(expected, seed=3)
+    assert results["results"] == report.summarize(store, seed=3)
     assert results["results"]["images"] == 7
     assert results["dataset"] == {
         "name": "noise:1.0.0",
@@ -512,9 +507,9 @@ def test_evaluate_end_to_end(toy, tmp_path, capsys, sets, monkeypatch):
         "note": "Noise, not pictures.",
     }
     configuration = results["configuration"]
-    assert (configuration["seed"], configuration["batch_size"]) == (3, 4)
+    assert (configuration["seed"], configuration["chunk"]) == (3, 4)
     assert configuration["fractions"] == [0.0, 0.1, 0.5]
-    assert configuration["network"]["run"] == str(folder)
+    assert configuration["run"] == str(folder)
     assert results["network"] == {"model": "toy"}
     assert results["versions"] == _provenance.versions()
     assert results["device"].startswith("cpu")
@@ -526,15 +521,150 @@ def test_evaluate_end_to_end(toy, tmp_path, capsys, sets, monkeypatch):
     ]
     with np.load(out / "per_image.npz") as arrays:
         assert [tuple(name) for name in arrays["curves"]] == list(PAPER_CURVES)
-        for name in ("labels", "predicted", "agreement", "deleted"):
-            np.testing.assert_array_equal(arrays[name], getattr(expected, name))
+        for name, stored in {"labels": "label", "predicted": "predicted"}.items():
+            np.testing.assert_array_equal(arrays[name], store.arrays()[stored][:])
+        for name in ("agreement", "deleted", "valid"):
+            np.testing.assert_array_equal(arrays[name], store.arrays()[name][:])
+        assert arrays["numbers"].tolist() == list(range(7))
     for name in ("curves.png", "maps.png"):
         with Image.open(out / name) as figure:
             figure.load()
             assert figure.width > 1000
-    assert {file.name for file in out.iterdir()} == {
-        "maps.png", "curves.png", "table.md", "table.csv", "results.json", "per_image.npz",
-    }  # fmt: skip
+    written = {"maps.png", "curves.png", "table.md", "table.csv", "results.json", "per_image.npz"}
+    assert {file.name for file in out.iterdir()} == {*written, "study", "examples.npz"}
+
+    # The report again, from the folder alone: the same files, nothing else.
+    before = runs.contents(out)
+    for name in written:
+        (out / name).unlink()
+    assert signsal("report", out, "--seed", 3) == 0
+    assert capsys.readouterr().out == shown
+    after = runs.contents(out)
+    assert after.keys() == before.keys()
+    assert [name for name in before if before[name] != after[name]] in ([], ["per_image.npz"])
+
+
+def test_a_half_finished_evaluation_is_reported_as_such(toy, tmp_path, capsys, sets, monkeypatch):
+    out = tmp_path / "report"
+    write = Store.write
+
+    def stopped(self, *arguments):
+        write(self, *arguments)
+        raise KeyboardInterrupt
+
+    arguments = ["evaluate", *EVALUATION, "--run", tmp_path, "--out", out]
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "write", stopped)
+        assert signsal(*arguments) == 130
+    capsys.readouterr()
+    assert signsal("report", out) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("noise:1.0.0 test, 4 images so far of 7 (unfinished), accuracy")
+    half = json.loads((out / "results.json").read_text())["results"]
+    assert (half["images"], half["of"], half["complete"]) == (4, 7, False)
+    assert not (out / "maps.png").exists()
+
+    assert signsal(*arguments) == 0  # goes on
+    assert signsal("evaluate", *EVALUATION, "--run", tmp_path, "--out", tmp_path / "other") == 0
+    assert (out / "results.json").read_bytes() == (tmp_path / "other/results.json").read_bytes()
+
+
+def test_another_evaluation_claims_no_folder(toy, tmp_path, capsys, sets):
+    arguments = ["evaluate", *EVALUATION, "--run", tmp_path / "run", "--out", tmp_path / "out"]
+    assert signsal(*arguments) == 0
+    assert_refused(
+        capsys, tmp_path, "config.rule: 'paper' there, 'exact' now",
+        arguments=[*arguments, "--rule", "exact"],
+    )  # fmt: skip
+
+
+def test_the_report_of_a_study(toy, tmp_path, capsys, sets):
+    out = tmp_path / "out"
+    store = ["--store", "logits", "insertion"]
+    assert signsal("study", *EVALUATION, *store, "--run", tmp_path, "--out", out) == 0
+    assert "7 images, accuracy 0." in capsys.readouterr().out
+    assert signsal("report", out) == 0
+    assert {file.name for file in (out / "report").iterdir()} == {"results.json", "per_image.npz"}
+    results = json.loads((out / "report" / "results.json").read_text())["results"]
+    assert [(curve["fill"], curve["map"]) for curve in results["insertion"]] == [
+        *PAPER_CURVES,
+        *(("blurred", method) for method in METHODS),
+    ]
+    assert "curves" not in results
+    assert signsal("report", out, "--out", tmp_path / "elsewhere") == 0
+    assert (tmp_path / "elsewhere" / "results.json").exists()
+
+
+@pytest.mark.parametrize("command", ["study", "evaluate"])
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('precision = "x"', "precision: expected one of highest, high, default; got 'x'"),
+        ("target = [1]", "target: expected int | str, got (1,)"),
+        ("chunk = true", "chunk: expected int, got True"),
+        ('split = "test+test"', "split: expected each split once, got 'test+test'"),
+        ("store = 3", "store: expected"),
+        ('methods = ["vanilla", 1]', "methods: expected one of vanilla"),
+        ('fractions = ["0"]', "fractions: expected float, got '0'"),
+        ("colour = 1", "expected fields of dataset,"),
+        ("dataset", "expected TOML"),
+    ],
+)
+@pytest.mark.usefixtures("no_typecheck")
+def test_a_file_with_wrong_values_claims_no_folder(tmp_path, capsys, command, line, message):
+    file = tmp_path / "study.toml"
+    file.write_text(f"{line}\nimages = 1\n")
+    assert_refused(
+        capsys, tmp_path, message, str(file),
+        arguments=[command, "--config", file, "--dataset", "noise", "--out", tmp_path / "out"],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--precision", "x"], ["--processes", "2"], ["--split", "test+test"], ["--class-chunk", "x"]],
+)
+def test_flags_with_wrong_values_claim_no_folder(tmp_path, capsys, arguments):
+    with pytest.raises(SystemExit) as exited:
+        signsal("study", "--dataset", "noise", "--out", tmp_path / "out", *arguments)
+    assert exited.value.code == 2
+    assert arguments[0].strip("-") in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_flags_win_over_the_file(tmp_path):
+    file = tmp_path / "study.toml"
+    file.write_text('dataset = "cifar10"\nchunk = 8\nstore = ["logits"]\nrule = "exact"\n')
+    command = cli.parse(["study", "--config", str(file), "--chunk", "64", "--out", "x"])
+    assert command.study == StudyConfig("cifar10", chunk=64, store=("logits",), rule="exact")
+    assert command.out == "x"
+    # What the file leaves open is the command's own default.
+    command = cli.parse(["evaluate", "--config", str(file), "--chunk", "9"])
+    assert command.study == StudyConfig("cifar10", chunk=9, store=("logits",), rule="exact")
+    file.write_text('dataset = "cifar10"\n')
+    command = cli.parse(["evaluate", "--config", str(file)])
+    assert command.study == StudyConfig("cifar10", chunk=128, store=study.EVALUATION)
+
+
+def test_options_are_declared_once(tmp_path, capsys):
+    """Flags, TOML and Python have the same fields with the same defaults."""
+    fields = dataclasses.fields(StudyConfig)
+    assert cli.parse(["study"]).study == StudyConfig()
+    assert cli.parse(["evaluate"]).study == StudyConfig(store=study.EVALUATION, chunk=128)
+    for command in ("study", "evaluate"):
+        with pytest.raises(SystemExit):
+            signsal(command, "--help")
+        shown = capsys.readouterr().out
+        for field in fields:
+            assert f"--{field.name.replace('_', '-')}" in shown
+    file = tmp_path / "all.toml"
+    values = {
+        name: value
+        for name, value in dataclasses.asdict(StudyConfig()).items()
+        if value is not None
+    }
+    file.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items()))
+    assert cli.parse(["evaluate", "--config", str(file)]).study == StudyConfig()
 
 
 def test_evaluate_needs_a_network(tmp_path, capsys):
@@ -561,35 +691,25 @@ def test_evaluate_with_an_unknown_data_set(run, tmp_path, capsys):
     assert_refused(capsys, tmp_path, "mnist5k", "got 'nothing'", arguments=arguments)
 
 
-@pytest.mark.parametrize("fractions", [["0.5"], ["0", "0.5", "0.3"], ["0", "1.5"]])
-def test_fractions_are_checked_before_the_work(run, tmp_path, capsys, sets, monkeypatch, fractions):
-    monkeypatch.setattr(evaluate_command, "evaluate", None)
+@pytest.mark.parametrize("fractions", [["0.5"], ["0", "0.5", "0.3"]])
+def test_fractions_are_checked_before_the_work(run, tmp_path, capsys, sets, fractions):
     arguments = ["evaluate", "--run", run, "--dataset", "noise", "--out", tmp_path / "out"]
     assert_refused(
         capsys, tmp_path, "fractions: expected", arguments=[*arguments, "--fractions", *fractions]
     )
 
 
-def test_an_interrupted_report_has_no_results(run, tmp_path, sets, monkeypatch):
+def test_an_interrupted_report_has_no_results(toy, tmp_path, sets, monkeypatch):
     """A folder with results.json has everything, and of one evaluation."""
     out = tmp_path / "report"
     _files.write_json(out / "results.json", {"earlier": True})
-    blank = evaluation.Evaluation(
-        (0.0, 0.5),
-        PAPER_CURVES,
-        *(np.zeros(3, int), np.ones(3, int)),
-        *(np.ones((3, 6, 2), bool), np.zeros((3, 6, 2))),
-        {method: np.zeros(3, bool) for method in METHODS},
-    )
-    monkeypatch.setattr(evaluate_command, "evaluate", lambda *_, **__: blank)
 
     def full(*_, **__):
-        raise OSError("No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(evaluate_command.report, "curves_figure", full)
-    arguments = ["--dataset", "noise", "--fractions", "0", "0.5", "--out", out]
-    assert signsal("evaluate", "--run", run, *arguments) == 1
-    assert list(out.iterdir()) == []
+    monkeypatch.setattr("signsal_jax.report.write.curves_figure", full)
+    assert signsal("evaluate", *EVALUATION, "--run", tmp_path / "run", "--out", out) == 1
+    assert not (out / "results.json").exists()
 
 
 def test_prepare_without_tensorflow_names_the_extra(tmp_path, capsys, monkeypatch):

@@ -79,7 +79,7 @@ FULL_DISK = """
     import pathlib, resource, signal, sys
     import numpy as np
     from signsal_jax import _files, report
-    from signsal_jax.evaluation import Example
+    from signsal_jax.report import Example
     from signsal_jax.maps import METHODS
 
     folder = pathlib.Path(sys.argv[1])

@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 
 from signsal_jax import report
-from signsal_jax.evaluation import Example
 from signsal_jax.evaluations.deletion import PAPER_CURVES
 from signsal_jax.maps import METHODS
 
@@ -40,7 +39,7 @@ def summary():
 def example(channels, seed=0, title="cat"):
     generator = np.random.default_rng(seed)
     image = generator.random((12, 10, channels)).astype(np.float32)
-    return Example(image, title, {method: generator.random((12, 10)) for method in METHODS})
+    return report.Example(image, title, {method: generator.random((12, 10)) for method in METHODS})
 
 
 def opened(path):
@@ -69,7 +68,7 @@ def test_maps_are_drawn_in_the_papers_order_from_black_to_white(tmp_path):
     for lit, method in enumerate(METHODS):
         maps = {other: np.full((12, 12), float(other == method)) for other in METHODS}
         path = report.maps_figure(
-            [Example(np.full((12, 12, 3), 0.5), "", maps)], tmp_path / "maps.png"
+            [report.Example(np.full((12, 12, 3), 0.5), "", maps)], tmp_path / "maps.png"
         )
         pixels = opened(path)
         columns = np.array_split(pixels[pixels.shape[0] * 2 // 3], len(METHODS) + 1)
@@ -84,7 +83,7 @@ def test_grayscale_images_are_gray_in_absolute_terms(tmp_path):
     maps = {method: np.zeros((12, 12)) for method in METHODS}
     image = np.full((12, 12, 1), 0.2, np.float32)
     image[0, 0] = 0.3
-    pixels = opened(report.maps_figure([Example(image, "", maps)], tmp_path / "maps.png"))
+    pixels = opened(report.maps_figure([report.Example(image, "", maps)], tmp_path / "maps.png"))
     height, width, _ = pixels.shape
     corner = pixels[height * 2 // 3, width // 12]
     assert corner.tolist() == pytest.approx([51] * 3, abs=2)
@@ -142,7 +141,7 @@ def test_maps_over_the_photo(tmp_path, channels):
     # Where a map is zero the photo shows in gray, where it is one the map's white hides it.
     image = np.full((10, 10, channels), 0.25, np.float32)
     half = np.repeat([[0.0] * 5 + [1.0] * 5], 10, axis=0)
-    shown = Example(image, "cat", dict.fromkeys(METHODS, half))
+    shown = report.Example(image, "cat", dict.fromkeys(METHODS, half))
     alone = opened(report.maps_figure([shown], tmp_path / "alone.png"))
     figure = opened(report.maps_figure([shown], tmp_path / "a.png", over_photo=True))
     assert figure.shape[0] > 1.7 * alone.shape[0]

@@ -4,11 +4,13 @@
 """
 
 import contextlib
+import dataclasses
 import io
 import sys
+import types
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Union
 
 from signsal_jax._extras import extra
 
@@ -18,17 +20,20 @@ import tyro
 
 from signsal_jax import __version__, _endings
 from signsal_jax._cache import enable_compilation_cache
+from signsal_jax.cli._engine import with_file
 from signsal_jax.cli._tpu import quiet_without_tpu
 from signsal_jax.cli.evaluate import Evaluate
 from signsal_jax.cli.explain import Explain
 from signsal_jax.cli.plan import Plan
 from signsal_jax.cli.prepare import Prepare
+from signsal_jax.cli.report import Report
 from signsal_jax.cli.study import Study
 from signsal_jax.study import UnfinishedError
 
 COMMANDS = {
     "explain": Explain,
     "evaluate": Evaluate,
+    "report": Report,
     "plan": Plan,
     "study": Study,
     "prepare": Prepare,
@@ -36,11 +41,28 @@ COMMANDS = {
 UNFINISHED = 75  # EX_TEMPFAIL of sysexits.h: try again
 
 
-def parse(arguments: Sequence[str]) -> Any:
-    """The command that the arguments name, with their options."""
-    return tyro.extras.subcommand_cli_from_dict(
-        COMMANDS, prog="signsal", description=__doc__, args=arguments
-    )
+def parse(
+    arguments: Sequence[str], defaults: Mapping[str, Any] = types.MappingProxyType({})
+) -> Any:
+    """The command that the arguments name, with their options.
+
+    Args:
+      arguments: as typed, without the program's name.
+      defaults: by the name of a command, an instance whose values stand where no flag is given.
+    """
+    choices = []
+    for name, command in COMMANDS.items():
+        start = {"default": defaults[name]} if name in defaults else {}
+        choices.append(Annotated[command, tyro.conf.subcommand(name, **start)])
+    commands: Any = Union[tuple(choices)]  # noqa: UP007
+    command = tyro.cli(commands, prog="signsal", description=__doc__, args=arguments)
+    if isinstance(command, Evaluate | Study) and command.execution.config and not defaults:
+        # Parsed again over the file's values, so that a flag wins.
+        name = next(name for name, kind in COMMANDS.items() if isinstance(command, kind))
+        start = COMMANDS[name]()
+        study = with_file(start.study, command.execution.config)
+        return parse(arguments, {name: dataclasses.replace(start, study=study)})
+    return command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,8 +4,6 @@ import dataclasses
 from pathlib import Path
 from typing import Any, Literal
 
-import jax
-
 from signsal_jax import _provenance
 from signsal_jax.checkpoint import load_run
 from signsal_jax.models import MODELS, Model, load
@@ -94,7 +92,6 @@ def _plain(value: Any) -> Any:
 
 def provenance(command: Any, model: Model) -> dict[str, Any]:
     """The head of a results.json: the command's configuration, the network, versions, device."""
-    device = jax.devices()[0]
     configuration = _plain(dataclasses.asdict(command))
     if configuration["network"]["run"] is not None:
         # What a run was trained with, its own configuration says below.
@@ -103,5 +100,5 @@ def provenance(command: Any, model: Model) -> dict[str, Any]:
         "configuration": configuration,
         "network": dict(model.origin),
         "versions": _provenance.versions(),
-        "device": f"{device.platform}: {device.device_kind}",
+        "device": _provenance.device(),
     }

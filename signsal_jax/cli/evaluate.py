@@ -1,94 +1,73 @@
-"""`signsal evaluate`: the deletion benchmark over a data set, to a report folder."""
+"""`signsal evaluate`: the deletion benchmark over a data set, a study followed by its report."""
 
 import dataclasses
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
-import tyro
 
-from signsal_jax import _files, data, report
-from signsal_jax.cli._network import NetworkOptions, provenance
-from signsal_jax.evaluation import Evaluation, evaluate, examples, summarize
-from signsal_jax.evaluations.perturbation import PAPER_FRACTIONS, RULES
+from signsal_jax import _files, report
+from signsal_jax.cli._engine import Execution, ExecutionOptions, StudyOptions, load, run
 from signsal_jax.metrics import auc
+from signsal_jax.study import EVALUATION, StudyConfig
+
+STUDY = "study"
+"""The folder of the study inside that of its report."""
+_NAMED = 10
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluate:
-    """The black and white deletion benchmark on a data set: figures, tables, results.json."""
+    """The black and white deletion benchmark on a data set: figures, tables, results.json.
 
-    dataset: str
-    """mnist5k, cifar10, imagenette, or any TFDS image classification set by its TFDS name."""
-    network: tyro.conf.OmitArgPrefixes[NetworkOptions]
-    split: str = "test"
-    """The split to evaluate."""
-    data_dir: Path | None = None
-    """Where TFDS sets are prepared (default: TFDS's own folder)."""
-    batch_size: int = 128
-    """Images a step."""
-    rule: Literal[RULES] = "paper"  # pyright: ignore[reportInvalidTypeForm]
-    """How many pixels a fraction deletes."""
-    fractions: tuple[float, ...] = PAPER_FRACTIONS
-    """Shares of deleted pixels, increasing, each in [0, 1]."""
-    precision: Literal["highest", "high", "default"] = "highest"
-    """Of float32 products on devices that would round them; "default" is fastest there."""
-    seed: int = 0
-    """Of the bootstrap over images."""
+    Killed, it goes on where it was.
+    """
+
     out: Path | None = None
     """The folder to write to (default: RUN/DATASET-SPLIT, or evaluation/MODEL-DATASET-SPLIT)."""
+    seed: int = 0
+    """Of the bootstrap over images."""
+    study: StudyOptions = dataclasses.field(
+        default_factory=lambda: StudyConfig(store=EVALUATION, chunk=128)
+    )
+    """What is computed. Fields may also stand in the TOML file of --config; a flag wins over it."""
+    execution: ExecutionOptions = dataclasses.field(default_factory=Execution)
+    """Where and how; the numbers are the same."""
 
     def run_command(self) -> int:
-        model = self.network.load()
-        dataset = data.load(
-            self.dataset, self.split, data_dir=self.data_dir, image_size=model.input_shape[:2]
-        )
-        label = f"{self.dataset}-{dataset.split}".replace("/", "-").replace(":", "-")
-        run, name = self.network.run, self.network.model
-        out = self.out or (run / label if run else Path("evaluation") / f"{name}-{label}")
         # Said before the work, not after it.
+        auc(np.zeros(len(self.study.fractions)), self.study.fractions)
+        model, splits = load(self.study, self.execution)
+        out = self.out or self._default_out("+".join(split.split for split in splits))
         _files.check_writable(out)
-        auc(np.zeros(len(self.fractions)), self.fractions)
-        evaluation = evaluate(
-            model,
-            dataset,
-            batch_size=self.batch_size,
-            fractions=self.fractions,
-            rule=self.rule,
-            precision=self.precision,
-        )
-        summary = summarize(evaluation, seed=self.seed)
-        title = f"{dataset.name} {dataset.split}, {summary['images']} images"
-        # An earlier one would not belong to what is written from here on.
-        (out / "results.json").unlink(missing_ok=True)
-        rows = examples(model, dataset, evaluation)
-        if rows:
-            report.maps_figure(rows, out / "maps.png", dataset.note)
-        report.curves_figure(summary, out / "curves.png", title, dataset.note)
-        _files.write_text(out / "table.md", report.markdown_table(summary))
-        _files.write_text(out / "table.csv", report.csv_table(summary))
-        _write_per_image(evaluation, out / "per_image.npz")
-        described = {"name": dataset.name, "split": dataset.split, "note": dataset.note}
-        # Last, so that a folder with results.json has everything.
-        _files.write_json(
-            out / "results.json",
-            {**provenance(self, model), "dataset": described, "results": summary},
-        )
-        print(f"{title}, accuracy {summary['accuracy']:.4f}\n")
-        print(report.markdown_table(summary))
-        if dataset.note:
-            print(f"Note on the data: {dataset.note}\n")
-        print(f"Report: {out}/ (maps.png curves.png table.md table.csv results.json per_image.npz)")
+        store = run(self.study, self.execution, model, splits, str(out / STUDY))
+        if store is None:
+            return 0
+        examples = report.compute_examples(store, model, splits)
+        if examples:
+            report.save_examples(store, examples, out)
+        print_report(report.write_report(store, out, seed=self.seed), out)
         return 0
 
+    def _default_out(self, split: str) -> Path:
+        label = f"{self.study.dataset}-{split}".replace("/", "-").replace(":", "-")
+        if self.study.run:
+            return Path(self.study.run) / label
+        return Path("evaluation") / f"{self.study.model}-{label}"
 
-def _write_per_image(evaluation: Evaluation, path: Path) -> None:
-    arrays: dict[str, Any] = {
-        "labels": evaluation.labels,
-        "predicted": evaluation.predicted,
-        "agreement": evaluation.agreement,
-        "deleted": evaluation.deleted,
-        "curves": np.asarray(evaluation.curves),
-        "fractions": np.asarray(evaluation.fractions),
-    }
-    _files.write_atomically(path, lambda file: np.savez_compressed(file, **arrays))
+
+def print_report(written: report.Report, out: Path) -> None:
+    """The report's title, its table, what was left out, and where its files are."""
+    summary, note = written.results["results"], written.results["dataset"]["note"]
+    accuracy = summary["accuracy"]
+    known = "no labels" if accuracy is None else f"accuracy {accuracy:.4f}"
+    print(f"{written.title}, {known}\n")
+    if written.table:
+        print(written.table)
+    if count := summary["invalid"]["count"]:
+        numbers = ", ".join(map(str, summary["invalid"]["numbers"][:_NAMED]))
+        more = ", ..." if count > _NAMED else ""
+        print(f"Left out, since unreadable or not finite: {count} images ({numbers}{more})")
+        print("".join(f"  {line}\n" for line in summary["invalid"]["unreadable"][:_NAMED]))
+    if note:
+        print(f"Note on the data: {note}\n")
+    print(f"Report: {out}/ ({' '.join(written.files)})")

@@ -9,6 +9,7 @@ import jax
 
 from signsal_jax import _files, _provenance
 from signsal_jax._extras import extra
+from signsal_jax.gradients import NAMES
 from signsal_jax.models import MODELS
 from signsal_jax.plan import Workload, make_plan
 from signsal_jax.study import STORABLE, STORAGES, StudyConfig
@@ -41,6 +42,12 @@ class Plan:
     """Height and width (default: what the network was designed for)."""
     store: tuple[Literal[STORABLE], ...] = _DEFAULTS.store  # pyright: ignore[reportInvalidTypeForm]
     """What to store, see signsal study."""
+    estimator: Literal[NAMES] = _DEFAULTS.estimator  # pyright: ignore[reportInvalidTypeForm]
+    """The gradient method, see signsal study."""
+    samples: int | None = None
+    """For smooth_grad: noisy copies (default: 32)."""
+    steps: int | None = None
+    """For integrated_gradients: points on the path (default: 32)."""
     storage: Literal[STORAGES] = _DEFAULTS.storage  # pyright: ignore[reportInvalidTypeForm]
     """The type that maps are stored in."""
     precision: Literal["highest", "high", "default"] = "highest"
@@ -65,6 +72,9 @@ class Plan:
             config=StudyConfig(
                 "",
                 store=self.store,
+                estimator=self.estimator,
+                samples=self.samples,
+                steps=self.steps,
                 storage=self.storage,
                 precision=self.precision,
                 class_chunk=self.class_chunk,

@@ -4,7 +4,7 @@ import collections
 import concurrent.futures
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -69,7 +69,7 @@ def to_float(images: np.ndarray) -> np.ndarray:
 
 def read_ahead(
     source: Source, groups: Iterable[Sequence[int]], *, strict: bool = False
-) -> Iterator[Rows]:
+) -> Generator[Rows]:
     """Groups of images in order, decoded by as many threads as there are cores.
 
     While the caller works on one group, only the next one is decoded: `groups` is advanced by one

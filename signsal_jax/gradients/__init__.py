@@ -1,6 +1,7 @@
 """From a classifier and images to the gradients of its class scores."""
 
 from signsal_jax._types import ClassExtrema as ClassExtrema
+from signsal_jax.gradients._chunks import resolve_chunk as resolve_chunk
 from signsal_jax.gradients._estimator import (
     Estimator as Estimator,
     Pullback as Pullback,
@@ -19,6 +20,11 @@ from signsal_jax.gradients._linearize import (
     CPU_CLASSES as CPU_CLASSES,
     linearize as linearize,
     same_class_gradients as same_class_gradients,
+)
+from signsal_jax.gradients._named import (
+    NAMES as NAMES,
+    check_settings as check_settings,
+    named_estimator as named_estimator,
 )
 from signsal_jax.gradients._path import integrated_gradients as integrated_gradients
 from signsal_jax.gradients._plain import OUTPUTS as OUTPUTS, plain as plain

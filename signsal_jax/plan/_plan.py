@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from signsal_jax.gradients import describe
 from signsal_jax.plan._chips import FLOAT32_PASSES, Chip
 from signsal_jax.plan._compile import (
     CHANNELS,
@@ -133,6 +134,7 @@ def make_plan(workload: Workload, *, utilization: float, compilations: int) -> d
             "class_chunk": config.class_chunk,
             "methods": list(config.methods),
             "store": list(config.store),
+            "estimator": describe(config.make_estimator()),
             "storage": config.storage,
             "precision": config.precision,
         },
@@ -172,7 +174,8 @@ def _suggestion(
     if tries < 1:
         return None
     own_classes = -(-workload.classes // workload.class_devices)
-    chunk = min(workload.config.class_chunk or own_classes, own_classes)
+    given = workload.config.class_chunk
+    chunk = min(given, own_classes) if isinstance(given, int) else own_classes
 
     def needs(**changes: Any) -> int | None:
         try:

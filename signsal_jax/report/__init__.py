@@ -1,14 +1,20 @@
-"""What people look at: figures and tables of results."""
+"""What people look at: figures, tables and summaries of results."""
 
 from signsal_jax._extras import extra
 
 extra("matplotlib", "cli")
 
-from signsal_jax.evaluation import Example as Example
+from signsal_jax.report.examples import (
+    Example as Example,
+    compute_examples as compute_examples,
+    save_examples as save_examples,
+)
 from signsal_jax.report.figures import curves_figure as curves_figure
 from signsal_jax.report.panels import maps_figure as maps_figure
+from signsal_jax.report.summary import summarize as summarize
 from signsal_jax.report.tables import (
     csv_table as csv_table,
     markdown_table as markdown_table,
     table_rows as table_rows,
 )
+from signsal_jax.report.write import Report as Report, write_report as write_report

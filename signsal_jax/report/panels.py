@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from signsal_jax import _files
-from signsal_jax.evaluation import Example
+from signsal_jax.report.examples import Example
 
 # In inches.
 _PANEL, _PITCH, _TOP, _EDGE, _LINE = 1.5, 1.575, 0.3, 0.1, 0.14

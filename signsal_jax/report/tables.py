@@ -15,16 +15,15 @@ def table_rows(summary: dict[str, Any]) -> list[tuple[str, ...]]:
     """The AUC table, one row a curve; "deleted": the share really deleted at the last fraction."""
     rows = []
     for curve in summary["curves"]:
-        against = curve["auc_minus_vanilla"]
-        itself = curve["map"] == "vanilla"
+        against = curve["auc_minus_vanilla"] if curve["map"] != "vanilla" else None
         rows.append(
             (
                 curve["fill"],
                 curve["map"],
                 f"{curve['auc']['mean']:.4f}",
                 _range(curve["auc"]),
-                "" if itself else f"{against['mean']:+.4f}",
-                "" if itself else _range(against),
+                "" if against is None else f"{against['mean']:+.4f}",
+                "" if against is None else _range(against),
                 f"{curve['deleted'][-1]:.3f}",
             )
         )
@@ -52,7 +51,8 @@ def csv_table(summary: dict[str, Any]) -> str:
     for curve in summary["curves"]:
         writer.writerow(
             [curve["fill"], curve["map"]]
-            + [curve[name][bound] for name in ("auc", "auc_minus_vanilla") for bound in bounds]
+            + [curve["auc"][bound] for bound in bounds]
+            + [(curve["auc_minus_vanilla"] or {}).get(bound, "") for bound in bounds]
             + curve["fidelity"]
             + curve["deleted"]
         )

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from signsal_jax._extras import extra
 from signsal_jax.study._config import (
+    EVALUATION as EVALUATION,
     STORABLE as STORABLE,
     STORAGES as STORAGES,
     StudyConfig as StudyConfig,
@@ -13,7 +14,9 @@ from signsal_jax.study._step import study_step as study_step
 from signsal_jax.study._table import array_specs as array_specs
 
 if TYPE_CHECKING:
+    from signsal_jax.study._evaluate import evaluate as evaluate
     from signsal_jax.study._fellows import UnfinishedError as UnfinishedError, join as join
+    from signsal_jax.study._images import JoinedSplits as JoinedSplits
     from signsal_jax.study._manifest import status_lines as status_lines
     from signsal_jax.study._run import run_study as run_study
     from signsal_jax.study._store import (
@@ -25,8 +28,10 @@ if TYPE_CHECKING:
 _STORED = {
     "UnfinishedError": "_fellows",
     "join": "_fellows",
+    "JoinedSplits": "_images",
     "Store": "_store",
     "StudyError": "_store",
+    "evaluate": "_evaluate",
     "open_study": "_store",
     "run_study": "_run",
     "status_lines": "_manifest",

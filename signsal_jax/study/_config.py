@@ -1,63 +1,145 @@
-"""What a study computes: its configuration."""
+"""What a study computes: its configuration, declared once for Python, TOML and command line."""
 
 import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
 
 from signsal_jax import _checks
 from signsal_jax.evaluations.deletion import PAPER_CURVES
 from signsal_jax.evaluations.perturbation import PAPER_FRACTIONS, RULES
 from signsal_jax.evaluations.registry import ENTRIES
+from signsal_jax.gradients import NAMES, Estimator, check_settings, named_estimator
 from signsal_jax.maps import METHODS
 
 STORABLE = tuple(ENTRIES)
 STORAGES = ("float16", "float32")
-TARGETS = ("predicted", "label")
+EVALUATION = ("logits", "deletion", "shares")
+"""What an evaluation stores: no maps, and nothing that takes more than the maps took."""
 
 
 @dataclasses.dataclass(frozen=True)
 class StudyConfig:
     """What a study computes; two studies with equal fields give the same numbers."""
 
-    dataset: str
+    dataset: str = ""
+    """mnist5k, cifar10, imagenette, or any TFDS image classification set by its TFDS name."""
     split: str = "test"
-    """One split, or several joined as in "train+test"."""
+    """One split, or several joined as in train+test."""
     images: int | None = None
     """Only the first so many; None for all."""
     model: str | None = None
+    """A network with trained weights: cnn-cifar10 and efficientnet_lite0 have theirs."""
     run: str | None = None
+    """A training run's folder, instead of a model."""
     weights: str | None = None
+    """For a model: a safetensors or torch file, or hf://owner/name."""
     preprocess: bool = True
-    methods: tuple[str, ...] = METHODS
-    target: str | int = "predicted"
-    """"predicted", "label", or a class index."""
+    """Apply the normalization that the weights were trained with; otherwise feed raw pixels."""
+    methods: tuple[Literal[METHODS], ...] = METHODS  # pyright: ignore[reportInvalidTypeForm]
+    """The maps."""
+    target: int | str = "predicted"
+    """The class explained: predicted, label, or an index."""
     store: tuple[str, ...] = ("maps", "logits", "deletion", "shares", "norm")
-    """Any of `STORABLE`."""
+    """What to store of each image, any of maps, logits, runner_up, deletion, insertion, shares,
+    rivals, norm, gram, sign_agreement."""
     fractions: tuple[float, ...] = PAPER_FRACTIONS
-    rule: str = "paper"
-    precision: str = "highest"
-    """Of float32 products, see `signed_jacobian`."""
-    storage: str = "float16"
+    """Shares of deleted (or inserted) pixels, each in [0, 1]."""
+    rule: Literal[RULES] = "paper"  # pyright: ignore[reportInvalidTypeForm]
+    """How many pixels a fraction deletes, see `deletion_masks`."""
+    precision: Literal["highest", "high", "default"] = "highest"
+    """Of float32 products on devices that would round them; "default" is fastest there."""
+    estimator: Literal[NAMES] = "plain"  # pyright: ignore[reportInvalidTypeForm]
+    """The gradient at the image, or averaged over noise or along a path."""
+    samples: int | None = None
+    """For smooth_grad: noisy copies (default: 32)."""
+    noise: float | None = None
+    """For smooth_grad: the noise's standard deviation, in units of pixel value (default: 0.1)."""
+    noise_seed: int | None = None
+    """For smooth_grad: of the noise (default: 0)."""
+    steps: int | None = None
+    """For integrated_gradients: points on the path (default: 32)."""
+    baseline: float | None = None
+    """For integrated_gradients: the gray level where the path starts (default: 0, black)."""
+    storage: Literal[STORAGES] = "float16"  # pyright: ignore[reportInvalidTypeForm]
     """The type that maps are stored in."""
     chunk: int = 64
     """Images computed, stored and committed together."""
-    class_chunk: int | None = None
-    """Classes pulled back at a time on each device."""
+    class_chunk: int | Literal["auto"] | None = "auto"
+    """Classes pulled back at a time on each device: a number, auto for what fits about 1 GiB beside
+    the forward pass, or None for all."""
 
     def __post_init__(self) -> None:
+        hints = typing.get_type_hints(type(self))
+        for field in dataclasses.fields(self):
+            _check_type(field.name, getattr(self, field.name), hints[field.name])
         _checks.check_methods(self.methods, METHODS)
         for name in self.store:
             _checks.check_member("store", name, tuple(ENTRIES))
-        _checks.check_member("rule", self.rule, RULES)
-        _checks.check_member("storage", self.storage, STORAGES)
-        _checks.check_class_chunk(self.class_chunk)
+        _checks.check_class_chunk(self.class_chunk, auto=True)
         _checks.check_fractions(self.fractions)
         if isinstance(self.target, str):
-            _checks.check_member("target", self.target, TARGETS)
-        if self.chunk < 1:
-            raise ValueError(f"chunk: expected at least 1, got {self.chunk}")
-        if self.images is not None and self.images < 1:
-            raise ValueError(f"images: expected at least 1, got {self.images}")
+            _checks.check_member("target", self.target, ("predicted", "label"))
+        for name in ("chunk", "images"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}: expected at least 1, got {value}")
+        if len(set(self.splits)) < len(self.splits) or "" in self.splits:
+            raise ValueError(f"split: expected each split once, got {self.split!r}")
+
+        check_settings(self.estimator, self._estimator_settings())
+
+    def replaced(self, fields: Mapping[str, Any]) -> "StudyConfig":
+        """The configuration with fields as TOML or JSON has them: with lists for tuples."""
+        tuples = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in fields.items()
+        }
+        return dataclasses.replace(self, **tuples)
+
+    def _estimator_settings(self) -> dict[str, Any]:
+        fields = ("samples", "noise", "noise_seed", "steps", "baseline")
+        settings = {name: getattr(self, name) for name in fields}
+        return {name: value for name, value in settings.items() if value is not None}
+
+    def make_estimator(self) -> Estimator:
+        """The gradient method that the fields describe."""
+        return named_estimator(self.estimator, **self._estimator_settings())
+
+    @property
+    def splits(self) -> list[str]:
+        """The names joined in `split`."""
+        return self.split.split("+")
 
     @property
     def curves(self) -> tuple[tuple[str, str], ...]:
         """The deletion curves whose map is computed, (fill, method)."""
         return tuple(curve for curve in PAPER_CURVES if curve[1] in self.methods)
+
+
+def _check_type(name: str, value: Any, hint: Any) -> None:
+    """Raises unless a field has its declared type, or is among its declared values."""
+    if typing.get_origin(hint) is tuple and isinstance(value, tuple):
+        for item in value:
+            _check_type(name, item, typing.get_args(hint)[0])
+    elif typing.get_origin(hint) is Literal:
+        _checks.check_member(name, value, typing.get_args(hint))
+    elif not _fits(value, hint):
+        expected = getattr(hint, "__name__", str(hint)) if isinstance(hint, type) else hint
+        raise TypeError(f"{name}: expected {str(expected).replace('typing.', '')}, got {value!r}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        return any(_fits(value, option) for option in typing.get_args(hint))
+    if typing.get_origin(hint) is Literal:
+        return isinstance(value, str) and value in typing.get_args(hint)
+    if typing.get_origin(hint) is tuple:
+        return isinstance(value, tuple)
+    if hint in (int, float):
+        numbers = (int, np.integer) if hint is int else (int, float, np.integer, np.floating)
+        return isinstance(value, numbers) and not isinstance(value, bool)
+    return isinstance(value, hint)

@@ -1,10 +1,8 @@
 """What a study's folder says of its making, and how far the study is."""
 
 import dataclasses
-import functools
 import hashlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,13 +10,13 @@ import numpy as np
 
 from signsal_jax import _provenance, data
 from signsal_jax.evaluations.entry import ArraySpec
+from signsal_jax.gradients import Estimator, describe
 from signsal_jax.models import Model
+from signsal_jax.study._code import code_sha256
 from signsal_jax.study._config import StudyConfig
 from signsal_jax.study._store import Store
 from signsal_jax.study._table import dimension_labels
 
-# What no number depends on: a word changed there must not end a study of days.
-_EDGES = ("cli", "report", "evaluation.py", "checkpoint.py")
 # The rate is that of the newest commits: a study may have stood still for a night.
 _RECENT = 50
 
@@ -32,19 +30,9 @@ def _weights_sha256(variables: Any) -> str:
     return digest.hexdigest()
 
 
-@functools.cache
-def _code_sha256() -> str:
-    digest = hashlib.sha256()
-    package = Path(__file__).parents[1]
-    for path in sorted(package.rglob("*.py")):
-        name = path.relative_to(package)
-        if name.parts[0] not in _EDGES:
-            digest.update(f"{name}\n".encode() + path.read_bytes())
-    return digest.hexdigest()
-
-
 def manifest(
     config: StudyConfig,
+    estimator: Estimator,
     model: Model,
     splits: Sequence[data.Dataset],
     images: int,
@@ -54,6 +42,7 @@ def manifest(
     first = splits[0]
     return {
         "config": dataclasses.asdict(config),
+        "estimator": describe(estimator),
         "images": images,
         "data": {
             "name": first.name,
@@ -66,8 +55,9 @@ def manifest(
         },
         "network": dict(model.origin),
         "weights_sha256": _weights_sha256(model.variables),
-        "code_sha256": _code_sha256(),
+        "code_sha256": code_sha256(),
         "versions": _provenance.versions(),
+        "device": _provenance.device(),
         "arrays": {name: spec._asdict() for name, spec in specs.items()},
         "names": dimension_labels(config, model.class_names),
     }

@@ -10,34 +10,19 @@ import jax
 import numpy as np
 from jax import Array
 from jax.sharding import Mesh
-from tqdm import tqdm
 
 from signsal_jax import _checks, data, sharding
+from signsal_jax._progress import progress
+from signsal_jax.gradients import Estimator
 from signsal_jax.models import Model
 from signsal_jax.study._config import StudyConfig
 from signsal_jax.study._fellows import Fellows, unfinished
+from signsal_jax.study._images import JoinedSplits
 from signsal_jax.study._manifest import manifest
 from signsal_jax.study._reading import ChunkReader, fitted
 from signsal_jax.study._step import study_step
 from signsal_jax.study._store import Store
 from signsal_jax.study._table import array_specs, chunk_sums
-
-
-class _Joined:
-    """Splits one after another, up to a limit."""
-
-    def __init__(self, splits: Sequence[data.Dataset], limit: int | None):
-        self.splits = splits
-        self._ends = np.cumsum([len(split) for split in splits])
-        everything = int(self._ends[-1])
-        self._length = min(everything, limit or everything)
-
-    def __len__(self) -> int:
-        return self._length
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
-        split = int(np.searchsorted(self._ends, index, side="right"))
-        return self.splits[split][index - (int(self._ends[split - 1]) if split else 0)]
 
 
 class _Termination:
@@ -65,6 +50,8 @@ def run_study(
     *,
     mesh: Mesh,
     share: tuple[int, int] | None = None,
+    strict: bool = False,
+    estimator: Estimator | None = None,
 ) -> dict[str, Any]:
     """Computes what is left of a study, and merges it once every chunk is committed.
 
@@ -80,35 +67,51 @@ def run_study(
       out: the study's folder, local or gs://.
       mesh: from `sharding.make_mesh`, of this process's devices.
       share: the number of this process, and how many there are; None for JAX's own.
+      strict: whether an image that cannot be read, or whose logits or gradients are not finite, is
+        an error. Otherwise it is false in the array `valid`, and no sum or mean counts it.
+      estimator: a gradient method of your own; None for the one that the configuration names.
 
     Returns:
-      The summary: counts, accuracy, and the mean of every summed array over valid images.
+      The summary: counts, accuracy (None without labels), and the mean of every summed array over
+      valid images.
 
     Raises:
       UnfinishedError: chunks are left: SIGTERM came, or other processes failed or died (the
         message says which). The same call goes on from there.
-      ValueError: data that does not fit the network; a folder of another study; a damaged one.
+      ValueError: data that does not fit the network; no images; a folder of another study; a
+        damaged one; with `strict`, an invalid image, which the message names.
       OSError: no space left.
     """
     splits = fitted(model, splits, config.target)
     if isinstance(config.target, int):
         # Before the folder is claimed for this configuration.
         _checks.check_indices("target", config.target, len(model.class_names))
-    images = _Joined(splits, config.images)
+    images = JoinedSplits(splits, config.images)
+    if not len(images):
+        raise ValueError(f"data set {splits[0].name}: expected at least one image, got none")
+    estimator = config.make_estimator() if estimator is None else estimator
     specs = array_specs(config, splits[0].image_shape, len(model.class_names))
-    store = Store.create(out, manifest(config, model, splits, len(images), specs))
+    store = Store.create(out, manifest(config, estimator, model, splits, len(images), specs))
     padded = -(-config.chunk // mesh.size) * mesh.size
     variables = sharding.replicate(mesh, model.variables)
 
     @jax.jit
     def step(variables: Any, images: Array, labels: Array) -> dict[str, Array]:
-        return study_step(model.apply_fn, variables, images, labels, config=config, mesh=mesh)
+        return study_step(
+            model.apply_fn,
+            variables,
+            images,
+            labels,
+            config=config,
+            mesh=mesh,
+            estimator=estimator,
+        )
 
     # Chunks are dealt by their number, so that the processes need to agree on nothing.
     process, processes = share or (jax.process_index(), jax.process_count())
     mine = range(process, store.chunks, processes)
     left = sorted(set(mine) - set(store.committed()))
-    reader = ChunkReader(images, left, store.rows)
+    reader = ChunkReader(images, left, store.rows, strict=strict)
 
     def read(chunk: int) -> tuple[tuple[Array, Array], int]:
         pixels, labels = reader.read(chunk)
@@ -118,21 +121,20 @@ def run_study(
         )
         return (placed_pixels, placed_labels), len(labels)
 
-    bar = tqdm(
-        desc="study",
-        total=len(mine),
-        initial=len(mine) - len(left),
-        unit="chunk",
-        delay=2,
-        disable=process > 0,
-    )
+    bar = progress("study", len(mine), "chunk", initial=len(mine) - len(left), hidden=process > 0)
     for line in store.strays():
-        tqdm.write(line, file=sys.stderr)
+        print(line, file=sys.stderr)
 
     def missing() -> set[int]:
         return set(range(store.chunks)) - set(store.committed())
 
     def write(chunk: int, arrays: dict[str, np.ndarray]) -> None:
+        if strict and not arrays["valid"].all():
+            number = store.rows(chunk).start + int(np.argmin(arrays["valid"]))
+            raise ValueError(
+                f"{splits[0].name} {config.split}: expected finite logits and gradients, got NaN "
+                f"or infinity at image {number}"
+            )
         store.write(chunk, arrays, chunk_sums(config, arrays), reader.record(chunk))
         bar.update()
 

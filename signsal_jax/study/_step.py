@@ -24,8 +24,8 @@ from signsal_jax.gradients import (
     Estimator,
     Pullback,
     linearize,
-    plain,
     require_linear,
+    resolve_chunk,
     resolve_target,
     split_extrema,
     target_extrema,
@@ -44,7 +44,7 @@ def study_step(
     *,
     config: StudyConfig,
     mesh: Mesh,
-    estimator: Estimator = plain(),
+    estimator: Estimator | None = None,
 ) -> dict[str, Array]:
     """Everything a study stores of one chunk: pure, wrap it in `jax.jit`.
 
@@ -58,7 +58,7 @@ def study_step(
       labels: `[b]`.
       config: what to compute.
       mesh: from `sharding.make_mesh`.
-      estimator: the gradient method, see `signed_jacobian`.
+      estimator: the gradient method, see `signed_jacobian`; None for the configuration's.
 
     Returns:
       By name the arrays of `array_specs`, each `[b, ...]`.
@@ -67,6 +67,7 @@ def study_step(
       ValueError: an entry that needs an estimator linear in the class scores, and one that is not.
     """
     images = jnp.asarray(images)
+    estimator = config.make_estimator() if estimator is None else estimator
     entries = chosen(config.store)
     for entry in entries:
         if LINEAR in entry.needs:
@@ -96,6 +97,7 @@ def study_step(
         )
         scores = from_first(logits, "class") if every_class else logits
         target = resolve_target(scores, labels if config.target == "label" else config.target)
+        class_chunk = resolve_chunk(config.class_chunk, apply_fn, variables, inputs)
         chunks: dict[str, Array] = {}
         if by_class or by_pair:
             extrema, chunks = split_extrema(
@@ -103,11 +105,11 @@ def study_step(
                 pullback,
                 inputs,
                 target,
-                config.class_chunk,
+                class_chunk,
                 functools.partial(rows_of, pullback=pullback, logits=logits),
             )
         elif every_class:
-            extrema = _streamed_extrema(logits, pullback, inputs, target, config.class_chunk)
+            extrema = _streamed_extrema(logits, pullback, inputs, target, class_chunk)
         elif needs:
             extrema = target_extrema(logits, pullback, images, target)
         else:
@@ -132,7 +134,7 @@ def study_step(
             if entry.of_image is not None:
                 found |= entry.of_image(explained)
         for name, rows in chunks.items():
-            found[name] = collect_rows(rows, scores.shape[1], config.class_chunk)
+            found[name] = collect_rows(rows, scores.shape[1], class_chunk)
         return found, dict(saliency.maps) if saliency is not None else {}
 
     def perturb(

@@ -1,0 +1,109 @@
+"""Example images with their maps: computed while the network is at hand, kept for the figure."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from signsal_jax import _files, data
+from signsal_jax.attribution import saliency_maps
+from signsal_jax.maps import METHODS
+from signsal_jax.models import Model
+from signsal_jax.report.summary import read_rows
+from signsal_jax.study import JoinedSplits, Store, StudyConfig
+
+MOST_EXAMPLES = 20
+EXAMPLES = "examples.npz"
+
+
+class Example(NamedTuple):
+    """One image with its maps, as a row of the paper's figure."""
+
+    image: np.ndarray
+    title: str
+    maps: dict[str, np.ndarray]
+
+
+def example_images(store: Store) -> list[int]:
+    """The first correctly classified image of each class, of the first 20 classes that have one."""
+    labels, predicted, valid = (read_rows(store, name) for name in ("label", "predicted", "valid"))
+    correct = np.flatnonzero(valid & (labels == predicted))
+    _, first = np.unique(labels[correct], return_index=True)
+    return store.available()[correct[first]][:MOST_EXAMPLES].tolist()
+
+
+def compute_examples(store: Store, model: Model, splits: Sequence[data.Dataset]) -> list[Example]:
+    """The maps of `example_images`, with the study's settings.
+
+    Args:
+      store: the study.
+      model: its network.
+      splits: its data.
+    """
+    config, images = StudyConfig().replaced(store.manifest["config"]), JoinedSplits(splits)
+    rows = [images[number] for number in example_images(store)]
+    if not rows:
+        return []
+    pixels = data.to_float(np.stack([image for image, _ in rows]))
+    maps = jax.device_get(_maps(model, pixels, config))
+    return [
+        Example(
+            pixels[place],
+            data.display_name(model.class_names[label]),
+            {method: maps[method][place] for method in METHODS},
+        )
+        for place, (_, label) in enumerate(rows)
+    ]
+
+
+def _maps(model: Model, pixels: np.ndarray, config: StudyConfig) -> Any:
+    @jax.jit
+    def step(variables: Any, images: jax.Array) -> Any:
+        return saliency_maps(
+            model.apply_fn,
+            variables,
+            images,
+            class_chunk=config.class_chunk,
+            precision=config.precision,
+            estimator=config.make_estimator(),
+        ).maps
+
+    return step(model.variables, pixels)
+
+
+def save_examples(store: Store, examples: Sequence[Example], folder: Path) -> None:
+    """Keeps examples for later reports, with a mark of the study that they are of."""
+    arrays = {
+        "study": np.asarray(_mark(store)),
+        "images": np.stack([example.image for example in examples]),
+        "titles": np.asarray([example.title for example in examples]),
+        **{method: np.stack([example.maps[method] for example in examples]) for method in METHODS},
+    }
+    _files.write_atomically(
+        folder / EXAMPLES, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays)
+    )
+
+
+def load_examples(store: Store, folder: Path) -> list[Example]:
+    """The examples of this very study that a folder keeps; none where it keeps none."""
+    if not (folder / EXAMPLES).exists():
+        return []
+    with np.load(folder / EXAMPLES, allow_pickle=False) as arrays:
+        if str(arrays["study"]) != _mark(store):
+            return []
+        maps = {method: arrays[method] for method in METHODS}
+        return [
+            Example(image, str(title), {method: maps[method][place] for method in METHODS})
+            for place, (image, title) in enumerate(
+                zip(arrays["images"], arrays["titles"], strict=True)
+            )
+        ]
+
+
+def _mark(store: Store) -> str:
+    text = json.dumps(store.manifest, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()

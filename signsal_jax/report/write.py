@@ -1,0 +1,96 @@
+"""The report of a study: figures, tables, results.json and the per-image arrays, in a folder."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from signsal_jax import _files
+from signsal_jax.report.examples import load_examples
+from signsal_jax.report.figures import curves_figure
+from signsal_jax.report.panels import maps_figure
+from signsal_jax.report.summary import read_rows, summarize
+from signsal_jax.report.tables import csv_table, markdown_table
+from signsal_jax.study import Store
+
+_PER_IMAGE = {"label": "labels", "predicted": "predicted", "valid": "valid"}
+_CURVES = ("agreement", "deleted", "insertion_agreement", "inserted")
+
+
+class Report(NamedTuple):
+    """A report that was written.
+
+    Attributes:
+      title: data set, split and how many images.
+      results: what results.json holds.
+      table: the table of areas in Markdown; empty where no curves are stored.
+      files: the names of the files.
+    """
+
+    title: str
+    results: dict[str, Any]
+    table: str
+    files: list[str]
+
+
+def write_report(store: Store, out: Path, *, seed: int = 0) -> Report:
+    """Draws the report of a study, finished or not, without computing anything of a network.
+
+    Args:
+      store: the study, from `open_study` or `evaluate`.
+      out: the folder to write to; an `examples.npz` that `signsal evaluate` left there is drawn
+        as maps.png.
+      seed: of the bootstrap over images.
+
+    Returns:
+      `Report`. results.json is written last, so a folder that has it has everything.
+
+    Raises:
+      ValueError: as `summarize`.
+    """
+    manifest, summary = store.manifest, summarize(store, seed=seed)
+    described = {
+        "name": manifest["data"]["name"],
+        "split": "+".join(manifest["data"]["splits"]),
+        "note": manifest["data"]["note"],
+    }
+    counted = f"{summary['images']} images"
+    if not summary["complete"]:
+        counted += f" so far of {summary['of']} (unfinished)"
+    if summary["invalid"]["count"]:
+        counted += f", {summary['invalid']['count']} invalid left out"
+    title = f"{described['name']} {described['split']}, {counted}"
+    # An earlier one would not describe the files written from here on.
+    (out / "results.json").unlink(missing_ok=True)
+    files, table = [], ""
+    if examples := load_examples(store, out):
+        files.append(maps_figure(examples, out / "maps.png", described["note"]))
+    if "curves" in summary:
+        files.append(curves_figure(summary, out / "curves.png", title, described["note"]))
+        table = markdown_table(summary)
+        files.append(_files.write_text(out / "table.md", table))
+        files.append(_files.write_text(out / "table.csv", csv_table(summary)))
+    results = {
+        "configuration": {**manifest["config"], "seed": seed},
+        "estimator": manifest.get("estimator"),
+        "network": manifest["network"],
+        "versions": manifest["versions"],
+        "device": manifest.get("device"),
+        "dataset": described,
+        "results": summary,
+    }
+    files.append(_write_per_image(store, out / "per_image.npz"))
+    files.append(_files.write_json(out / "results.json", results))
+    return Report(title, results, table, [file.name for file in files])
+
+
+def _write_per_image(store: Store, path: Path) -> Path:
+    names, stored = store.manifest["names"], store.arrays()
+    arrays: dict[str, Any] = {name: read_rows(store, key) for key, name in _PER_IMAGE.items()}
+    arrays |= {name: read_rows(store, name) for name in _CURVES if name in stored}
+    arrays["numbers"] = store.available()
+    for dimension in ("curve", "insertion_curve"):
+        if dimension in names:
+            arrays[f"{dimension}s"] = np.asarray([name.split() for name in names[dimension]])
+            arrays["fractions"] = np.asarray(names["fraction"])
+    return _files.write_atomically(path, lambda file: np.savez_compressed(file, **arrays))

@@ -2,15 +2,20 @@
 
 import importlib
 import json
+import math
 import re
 import shlex
+import textwrap
 from pathlib import Path
 
+import jax.numpy as jnp
 import pytest
 import tyro
 
 from scripts.bench import tables
 from signsal_jax import cli
+from signsal_jax.evaluations.entry import Explained
+from signsal_jax.study import StudyConfig
 from train.config import TrainConfig
 
 ROOT = Path(__file__).parents[1]
@@ -57,7 +62,7 @@ def test_every_command_is_known_and_parses():
             case ["bash", script]:
                 assert (ROOT / script).is_file()
             case ["pip", "install", "-e", requirement]:
-                assert requirement == ".[data,prepare]"
+                assert requirement == ".[all,prepare]"
             case ["signsal", *arguments]:
                 tyro.extras.subcommand_cli_from_dict(cli.COMMANDS, args=arguments)
             case ["python", "-m", "train", *arguments]:
@@ -102,3 +107,13 @@ def test_figures_exist():
     assert pictures
     for picture in pictures:
         assert (ROOT / picture).is_file(), picture
+
+
+def test_the_entry_of_contributing_computes_what_it_says():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names: dict = {}
+    exec(compile(textwrap.dedent(code), "CONTRIBUTING.md", "exec"), names)
+    logits = jnp.asarray([[0.0, 0.0, 0.0, 0.0]])
+    found = names["ENTRY"].of_image(Explained(StudyConfig("any"), logits, None, None))
+    assert float(found["entropy"][0]) == pytest.approx(math.log(4))

@@ -66,8 +66,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0"
 
-# Flax, orbax and the storage of studies take longer to import than everything else together: only
-# those who use them wait.
+# Flax, orbax and the storage of studies take longer to import than everything else together, so
+# these modules are imported on first use.
 _SUBMODULES = (
     "checkpoint",
     "data",

@@ -36,7 +36,7 @@ def check_image_batch(images: Any) -> None:
             f"images: expected floating point in [0, 1], got {dtype}: "
             "convert with images.astype('float32') / 255"
         )
-    # Images of so few columns, too, are small ones of many channels.
+    # If width or channels (read as NHWC) are also that small, this is a tiny image, not NCHW.
     if shape[1] in _CHANNEL_COUNTS and not {*shape[2:]} & {*_CHANNEL_COUNTS}:
         raise ValueError(
             "images: expected channels last [batch, height, width, channels], got shape "
@@ -47,9 +47,9 @@ def check_image_batch(images: Any) -> None:
 
 
 def warn_of_pixel_range(images: Any) -> None:
-    """Warns, once per process, of pixels above 2 where the values are known on the host's side.
+    """Warns, once per process, about pixels above 2, if this process can read the values.
 
-    Inside `jax.jit` they are not, and nothing is checked: see `check_images`.
+    Inside `jax.jit` it cannot, and nothing is checked: see `check_images`.
     """
     global _warned_of_pixel_range
     known = not isinstance(images, jax.core.Tracer) and getattr(
@@ -60,7 +60,7 @@ def warn_of_pixel_range(images: Any) -> None:
     highest = float(np.asarray(images).max())
     if highest > 2:
         _warned_of_pixel_range = True
-        # Up to the line that called this library.
+        # Point the warning at the line that called this library.
         frame, level = sys._getframe(), 1
         while frame.f_back and frame.f_globals["__name__"].partition(".")[0] == "signsal_jax":
             frame, level = frame.f_back, level + 1
@@ -113,7 +113,7 @@ def check_flag(name: str, value: Any) -> None:
 
 
 def check_integer(name: str, value: Any, *, least: int, most: int = 2**31 - 1) -> int:
-    """The integer; raises unless it is one in `[least, most]`."""
+    """Returns the value as an int; raises unless it is an integer in `[least, most]`."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise TypeError(f"{name}: expected an integer, at least {least}; got {value!r:.80}")
     if not least <= value <= most:
@@ -122,7 +122,7 @@ def check_integer(name: str, value: Any, *, least: int, most: int = 2**31 - 1) -
 
 
 def check_share(name: str, value: Any) -> float:
-    """The number; raises unless it is one in (0, 1)."""
+    """Returns the value as a float; raises unless it is a number in (0, 1)."""
     number = isinstance(value, int | float | np.integer | np.floating)
     if isinstance(value, bool) or not number:
         raise TypeError(f"{name}: expected a number in (0, 1), got {value!r:.80}")
@@ -132,7 +132,7 @@ def check_share(name: str, value: Any) -> float:
 
 
 def check_key(name: str, key: Any) -> None:
-    """Raises unless `key` is one key of `jax.random`, typed or of the older kind."""
+    """Raises unless `key` is a single `jax.random` key, typed or raw (uint32)."""
     if isinstance(key, Array):
         typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
         if (typed and key.ndim == 0) or (key.ndim == 1 and key.dtype == jnp.uint32):
@@ -144,7 +144,7 @@ def check_key(name: str, key: Any) -> None:
 
 
 def check_numbers(name: str, values: Any, ranks: Sequence[int] | None = None) -> Array:
-    """The values as an array; raises unless they are real numbers or booleans of these ranks."""
+    """Returns an array; raises unless the values are real or boolean and of one of these ranks."""
     values = as_array(name, values)
     kinds = (jnp.floating, jnp.integer, jnp.bool_)
     if not any(jnp.issubdtype(values.dtype, kind) for kind in kinds):
@@ -156,14 +156,14 @@ def check_numbers(name: str, values: Any, ranks: Sequence[int] | None = None) ->
 
 
 def check_boolean(name: str, values: Any) -> None:
-    """Raises unless `values` are booleans: numbers would count for more or less than one."""
+    """Raises unless `values` are booleans: the sum of other numbers would not be a count."""
     dtype = as_array(name, values).dtype
     if not jnp.issubdtype(dtype, jnp.bool_):
         raise TypeError(f"{name}: expected booleans, got {dtype}")
 
 
 def as_array(name: str, values: Any) -> Array | np.ndarray:
-    """The values as an array of whatever type; raises where rows differ in length."""
+    """Returns the values as an array of any type; raises if rows differ in length."""
     if isinstance(values, Array | np.ndarray):
         return values
     try:
@@ -173,7 +173,7 @@ def as_array(name: str, values: Any) -> Array | np.ndarray:
 
 
 def check_methods(methods: Any, valid: Sequence[str], name: str = "methods") -> tuple[str, ...]:
-    """The methods as a tuple; raises on a bare string, an empty or a repeated or unknown name."""
+    """Returns the methods as a tuple; raises for a string, no names, unknown or repeated names."""
     if isinstance(methods, str):
         raise TypeError(f"{name}: expected a sequence of names, got the string {methods!r:.80}")
     if not isinstance(methods, Iterable):
@@ -192,13 +192,13 @@ def check_mesh(mesh: Any) -> None:
     """Raises unless `mesh` has the axes that images and classes are split over."""
     if not isinstance(mesh, jax.sharding.Mesh) or not {"data", "class"} <= {*mesh.axis_names}:
         raise TypeError(
-            "mesh: expected one with the axes data and class, as signsal_jax.sharding.make_mesh "
-            f"gives, got {mesh!r:.80}"
+            "mesh: expected a mesh with the axes data and class, such as from "
+            f"signsal_jax.sharding.make_mesh, got {mesh!r:.80}"
         )
 
 
 def check_class_chunk(class_chunk: Any, *, auto: bool = False) -> None:
-    """Raises unless `class_chunk` is None, a positive integer or, where that is taken, "auto"."""
+    """Raises unless `class_chunk` is None, a positive integer or, if `auto` is set, "auto"."""
     if class_chunk is None or (auto and isinstance(class_chunk, str) and class_chunk == "auto"):
         return
     expected = f"class_chunk: expected None{', auto' if auto else ''} or a positive integer"
@@ -209,7 +209,7 @@ def check_class_chunk(class_chunk: Any, *, auto: bool = False) -> None:
 
 
 def check_integers(name: str, indices: Any) -> Array | np.ndarray:
-    """The indices as an array; raises unless they are integers."""
+    """Returns the indices as an array; raises unless they are integers."""
     values = as_array(name, indices)
     if not jnp.issubdtype(values.dtype, jnp.integer):
         raise TypeError(f"{name}: expected integer class indices, got {values.dtype}")
@@ -217,10 +217,10 @@ def check_integers(name: str, indices: Any) -> Array | np.ndarray:
 
 
 def check_indices(name: str, indices: Any, num_classes: int) -> Array:
-    """The indices as an int32 array; raises unless integers, and in range where that is known here.
+    """Returns an int32 array; raises unless the indices are integers and, as host values, in range.
 
-    Device arrays are not looked at, since that would wait for the device: an index out of
-    range is then flagged in the results instead (`Saliency.valid`).
+    Device arrays are not read, since that would wait for the device: an index out of range is
+    flagged in the results instead (`Saliency.valid`).
     """
     values = check_integers(name, indices)
     if isinstance(values, Array):
@@ -234,7 +234,10 @@ def check_indices(name: str, indices: Any, num_classes: int) -> Array:
 
 
 def as_int32(indices: Array | np.ndarray) -> Array:
-    """Neither narrower, where a number of classes would wrap, nor wrapped to an index in range."""
+    """Converts to int32; wider types are clipped, so that no index wraps to one in range.
+
+    Narrower types are widened: the number of classes, to which they are compared, might not fit.
+    """
     limits = jnp.iinfo(jnp.int32)
     if jnp.iinfo(indices.dtype).max > limits.max:
         lowest = max(limits.min, int(jnp.iinfo(indices.dtype).min))
@@ -243,7 +246,7 @@ def as_int32(indices: Array | np.ndarray) -> Array:
 
 
 def check_fractions(fractions: Any) -> np.ndarray:
-    """The fractions as an array `[f]`; raises unless they are numbers in [0, 1]."""
+    """Returns the fractions as an array `[f]`; raises unless they are numbers in [0, 1]."""
     if isinstance(fractions, jax.core.Tracer):
         raise TypeError("fractions: expected numbers that are known when tracing, got a tracer")
     values = np.asarray(as_array("fractions", fractions))
@@ -284,7 +287,7 @@ def check_images(images: Any) -> None:
 
 
 def check_pixel_range(images: np.ndarray) -> None:
-    """`check_images` for data sets, where an image that is not finite is counted, not an error."""
+    """Raises for a finite pixel outside [0, 1]; data sets may hold images that are not finite."""
     _raise_at(images, np.isfinite(images) & ((images < 0) | (images > 1)))
 
 

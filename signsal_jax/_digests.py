@@ -1,4 +1,4 @@
-"""Checksums of a pytree's arrays, to notice when storage returns other numbers than it got."""
+"""Checksums of a pytree's arrays, to detect numbers that changed in storage."""
 
 import hashlib
 from typing import Any
@@ -8,10 +8,10 @@ import numpy as np
 
 
 def digests(tree: Any) -> dict[str, str]:
-    """The SHA-256 of every array's dtype, shape and values, by dotted path.
+    """Returns the SHA-256 of each array's dtype, shape and values, keyed by dotted path.
 
     One per array, so that a part of a checkpoint can be checked without the rest. Arrays that
-    lie on several processes must be replicated.
+    several processes share must be replicated.
 
     >>> import numpy as np
     >>> {path: digest[:8] for path, digest in digests({"a": [np.zeros(2, np.float32)]}).items()}
@@ -26,6 +26,6 @@ def digests(tree: Any) -> dict[str, str]:
 def _digest(leaf: Any) -> str:
     array = np.ascontiguousarray(leaf)
     digest = hashlib.sha256(f"{array.dtype.name} {np.shape(leaf)}".encode())
-    # As bytes: hashlib refuses dtypes that are not Python's own, such as bfloat16.
+    # As bytes: hashlib refuses dtypes that Python does not know, such as bfloat16.
     digest.update(array.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""How a command ends: a user's mistake in one line, a bug with its traceback, Ctrl-C at once."""
+"""The end of a command: one line for a user's mistake, a traceback for a bug, at once on Ctrl-C."""
 
 import dis
 import sys
@@ -16,20 +16,20 @@ def run(program: str, command: Callable[[], int], *, debug: bool = False) -> int
     """Runs a command and returns the exit status of the program.
 
     Args:
-      program: its name, in front of messages on stderr.
-      command: does the work and returns an exit status.
+      program: the program's name, put in front of messages on stderr.
+      command: a function that does the work and returns an exit status.
       debug: show the traceback of every error.
 
     Returns:
-      The command's status; 1 for a mistake of the user or of the machine (no such file, disk
-      full), 70 for a bug, 130 for Ctrl-C.
+      The command's status; 1 for an error of the user or the system (no such file, disk full),
+      70 for a bug, 130 for Ctrl-C.
     """
     try:
         return command()
     except KeyboardInterrupt:
         if debug:
             traceback.print_exc()
-        print(f"{program}: interrupted; what was complete is kept", file=sys.stderr)
+        print(f"{program}: interrupted; completed parts are kept", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
         expected = is_expected(error)
@@ -43,10 +43,10 @@ def run(program: str, command: Callable[[], int], *, debug: bool = False) -> int
 
 
 def is_expected(error: Exception) -> bool:
-    """Whether one of our own checks raised this error, or the operating system did.
+    """Whether one of our own checks or the operating system raised this error.
 
-    The same types come out of bugs, so the type does not tell: a check of ours is a `raise`
-    statement in a file of ours, which the traceback's last instruction shows.
+    Bugs raise the same types, so the type does not tell. Our checks are `raise` statements in our
+    own files: the last instruction of the traceback shows whether one of them raised the error.
     """
     if isinstance(error, OSError) and error.errno is not None:
         return True

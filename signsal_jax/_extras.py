@@ -1,13 +1,13 @@
-"""Packages that only some users need, imported when they are."""
+"""Optional packages, imported only when they are needed."""
 
 import importlib
 from typing import Any
 
 
 def extra(module: str, extra_name: str) -> Any:
-    """Imports a module that an extra brings; the error names the extra.
+    """Imports a module that an extra installs; the error for a missing one names the extra.
 
-    A folder whose files need one calls this first in its `__init__`, before it imports them.
+    A package whose files need such a module calls this in its `__init__` before it imports them.
     """
     try:
         return importlib.import_module(module)

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent."""
+"""Writing files so that each is either complete or absent."""
 
 import contextlib
 import errno
@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 INCOMPLETE = ".incomplete-"
-"""How the names of files begin that a kill may leave behind."""
+"""The prefix of temporary files, which a killed process may leave behind."""
 _LONGEST_SUFFIX = 32
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 def check_writable(folder: Path) -> None:
-    """Raises OSError unless files could be made in `folder`; said before work, not after it."""
+    """Raises OSError unless files can be created in `folder`: call it before the work."""
     folder = Path(folder).absolute()
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not existing.is_dir():
@@ -27,13 +27,13 @@ def check_writable(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _filled(path: Path, write: Callable[[Path], Any]) -> Iterator[Path]:
-    """A temporary file beside `path`, filled by `write` and durable; gone afterwards."""
+    """Yields a temporary file beside `path`, filled by `write` and synced; then deletes it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays last: matplotlib and PIL read the format from it. The rest of the name does
-    # not, since both together could be longer than a file system takes.
+    # The suffix stays last: matplotlib and PIL read the format from it. The rest of the name is
+    # dropped: with the prefix it could exceed the longest name that the file system allows.
     suffix = path.suffix if len(os.fsencode(path.suffix)) <= _LONGEST_SUFFIX else ""
     temporary = path.parent / f"{INCOMPLETE}{secrets.token_hex(8)}{suffix}"
-    # Made by open, which leaves the file's mode to the umask.
+    # Created by open (not by tempfile), so that the umask determines the file's mode.
     temporary.open("xb").close()
     try:
         write(temporary)
@@ -45,9 +45,9 @@ def _filled(path: Path, write: Callable[[Path], Any]) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> Path:
-    """Lets `write` fill a temporary file beside `path`, then renames it there.
+    """Lets `write` fill a temporary file beside `path`, then renames that file to `path`.
 
-    Whatever goes wrong (full disk, error, kill), `path` is the old file or the new one, whole.
+    Whatever goes wrong (full disk, error, kill), `path` is the complete old or new file.
     """
     path = Path(path)
     with _filled(path, write) as temporary:
@@ -56,9 +56,9 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> Path:
 
 
 def create_text(path: Path, text: str) -> bool:
-    """Writes a text file unless something has that name: of many writers at once, one succeeds.
+    """Writes a text file unless `path` exists: of several writers at once, exactly one succeeds.
 
-    The file appears whole, as by `write_atomically`.
+    The file is complete as soon as it appears, as with `write_atomically`.
 
     Returns:
       Whether this call created it.
@@ -77,7 +77,7 @@ def create_text(path: Path, text: str) -> bool:
 
 
 def _create_directly(path: Path, text: str) -> bool:
-    """Creates a file where there are no hard links: exclusive, but whole only after a moment."""
+    """Creates a file without hard links: still exclusive, but briefly visible while incomplete."""
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
@@ -99,5 +99,5 @@ def write_json(path: Path, value: Any) -> Path:
 
 
 def json_text(value: Any) -> str:
-    """The text of a JSON file."""
+    """Formats a value as the text of a JSON file."""
     return json.dumps(value, indent=2, allow_nan=False) + "\n"

@@ -1,4 +1,4 @@
-"""What a classifier computes, as a program."""
+"""Classifiers as JAX programs (jaxprs): tracing them and applying their operations."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,10 +9,10 @@ import numpy as np
 
 
 def trace(function: Callable[..., Any], *args: Any) -> tuple[jex.ClosedJaxpr, Any, list[Any]]:
-    """The program of a call, the shapes it returns, and the arrays that the program takes.
+    """Traces a call: returns the program, the shapes of its results, and its input arrays.
 
-    Those are the arrays among the leaves of `args`. Whatever else variables hold (functions, plain
-    numbers that shapes depend on) is part of the program, as it is in an ordinary call.
+    The inputs are the arrays among the leaves of `args`. All other leaves (functions, plain numbers
+    that shapes depend on) become part of the program and act as in an ordinary call.
     """
     leaves, tree = jax.tree.flatten(args)
     places = [
@@ -31,7 +31,7 @@ def trace(function: Callable[..., Any], *args: Any) -> tuple[jex.ClosedJaxpr, An
 
 
 def bind(equation: jex.JaxprEqn, *operands: Any) -> Any:
-    """What an operation of a program gives for other operands."""
+    """Applies an operation of a program to other operands."""
     primitive: Any = equation.primitive
     params = primitive.get_bind_params(equation.params)
     if isinstance(params, tuple):  # before JAX 0.9

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, elsewhere a line every half minute."""
+"""Progress of long work: a bar on a terminal, elsewhere one line every 30 seconds."""
 
 import sys
 import time
@@ -7,20 +7,20 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
-# Nothing is shown of work that takes less.
+# A bar appears only if the work takes longer.
 _DELAY_SECONDS = 2
 _LINE_SECONDS = 30
 
 
 class Progress(Protocol):
-    """What long work tells of itself; also a context manager, which closes it."""
+    """A display of progress; as a context manager it closes itself at the end."""
 
     def update(self, n: int = 1, /) -> Any:
-        """Counts `n` more."""
+        """Counts `n` more units as done."""
         ...
 
     def set_postfix(self, values: Mapping[str, Any], /) -> Any:
-        """Shows some figures of the work with it."""
+        """Shows some figures of the work beside the progress."""
         ...
 
     def close(self) -> None: ...
@@ -33,9 +33,9 @@ def progress(title: str, total: int, unit: str, *, initial: int = 0, hidden: boo
 
     Args:
       title: the work, such as "training cnn".
-      total: how many units it has in all.
-      unit: of what, in the singular.
-      initial: how many of them are done already.
+      total: the number of units in all.
+      unit: the name of a unit, in the singular.
+      initial: the number of units that are already done.
       hidden: show nothing, as on all processes but the first.
 
     Returns:

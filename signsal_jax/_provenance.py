@@ -1,4 +1,4 @@
-"""What a result must record about its making."""
+"""The software that a result was computed with, for its records."""
 
 import platform
 from importlib import metadata
@@ -9,7 +9,7 @@ _PACKAGES = ("signsal_jax", "jax", "jaxlib", "flax", "optax", "numpy")
 
 
 def versions() -> dict[str, str]:
-    """The versions of Python and of the packages that the numbers depend on."""
+    """Returns the versions of Python and of the packages that the numbers depend on."""
     return {
         "python": platform.python_version(),
         **{package: metadata.version(package) for package in _PACKAGES},

@@ -1,4 +1,4 @@
-"""Whether a run's configuration, which anybody may have edited, describes a possible network."""
+"""Checks that a run's configuration, which anybody may have edited, describes a valid network."""
 
 import math
 from typing import Any
@@ -11,7 +11,7 @@ _MOST_VALUES = 2**26
 
 
 def check_network(model: Any, class_names: Any, image_shape: Any, preprocessing: Any) -> None:
-    """Raises TypeError or ValueError unless a network can be made; allocates nothing."""
+    """Raises TypeError or ValueError unless the network can be created; allocates nothing."""
     _checks.check_member("model", model, MODELS)
     _check_class_names(class_names)
     _check_image_shape(image_shape)
@@ -24,7 +24,7 @@ def _check_class_names(names: Any) -> None:
         raise ValueError(f"class_names: expected a list of 2 to {MOST_CLASSES}, got {got}")
     for name in names:
         if not isinstance(name, str):
-            raise TypeError(f"class_names: expected texts, got {type(name).__name__}")
+            raise TypeError(f"class_names: expected strings, got {type(name).__name__}")
 
 
 def _check_image_shape(shape: Any) -> None:
@@ -44,7 +44,7 @@ def _check_image_shape(shape: Any) -> None:
 def _check_preprocessing(model: str, preprocessing: Any, channels: int) -> None:
     if preprocessing is None:
         return
-    if model not in HEADED:  # the others are trained from scratch, on pixels as they are
+    if model not in HEADED:  # the others are trained from scratch, on unchanged pixels
         raise ValueError(f"preprocessing: expected null for {model}, got {preprocessing!r:.200}")
     if not isinstance(preprocessing, dict) or preprocessing.keys() != {"mean", "std"}:
         raise ValueError(f"preprocessing: expected mean and std, got {preprocessing!r:.200}")

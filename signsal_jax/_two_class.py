@@ -1,4 +1,4 @@
-"""Two logits from the one of a sigmoid classifier."""
+"""Two logits from the single logit of a sigmoid classifier."""
 
 import dataclasses
 from typing import Any
@@ -11,7 +11,7 @@ from signsal_jax._types import ApplyFn
 
 @dataclasses.dataclass(frozen=True)
 class _TwoClass:
-    """Equal for equal classifiers, so that `jax.jit` with static arguments compiles once."""
+    """Equal for equal classifiers, so that `jax.jit` compiles once for a static `apply_fn`."""
 
     apply_fn: ApplyFn
 
@@ -29,9 +29,9 @@ class _TwoClass:
 def two_class(apply_fn: ApplyFn) -> ApplyFn:
     """Turns a binary classifier with one logit z (a sigmoid on top) into one with logits (0, z).
 
-    Class 1 is what the sigmoid is the probability of: softmax of (0, z) is (1 - p, p). Class 0
-    has the gradient zero, so of class 1 active is positive and inactive is negative; pass
-    `output="log_softmax"` for gradients of both classes.
+    The sigmoid of z is the probability p of class 1: the softmax of (0, z) is (1 - p, p). The
+    gradient of class 0 is zero, so for class 1 the active map equals the positive one and the
+    inactive map the negative one; pass `output="log_softmax"` for gradients of both classes.
 
     Args:
       apply_fn: `apply_fn(variables, images) -> logit`, `[b]` or `[b, 1]`.

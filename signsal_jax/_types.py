@@ -11,11 +11,11 @@ AnyArray = Array | np.ndarray
 Images = Float[AnyArray, "b h w c"]
 """Pixels in [0, 1], channels last."""
 Logits = Float[Array, "b k"]
-"""One score a class, before softmax."""
+"""One score per class, before softmax."""
 ClassGradients = Float[Array, "b m h w c"]
 """Signed input gradients of `m` classes: the (partial) input Jacobian."""
 Gradients = Float[Array, "b h w c"]
-"""The signed input gradient of one class an image."""
+"""The signed input gradient of one class per image."""
 
 Variables = Any
 """A pytree of arrays: whatever `apply_fn` takes as its first argument."""
@@ -25,17 +25,17 @@ Variables = Any
 class ApplyFn(Protocol):
     """A classifier as a pure function: `apply_fn(variables, images) -> logits`.
 
-    Images are float `[b, h, w, c]` in [0, 1], logits float `[b, k]`. Preprocessing
-    belongs inside, so that gradients and black (0) and white (1) live in pixel space.
-    Each image's logits depend on that image alone (batch norm in inference mode), and any
-    number of images is taken: deletion classifies several copies of a batch at once.
+    Images are float `[b, h, w, c]` in [0, 1], logits float `[b, k]`. Preprocessing belongs inside
+    this function, so that gradients, black (0) and white (1) refer to pixel values. Each image's
+    logits must depend on that image alone (batch norm in inference mode). Any batch size must be
+    accepted: deletion classifies several copies of a batch at once.
     """
 
     def __call__(self, variables: Any, images: Any, /) -> Array: ...
 
 
 class ClassExtrema(NamedTuple):
-    """What the five maps need to know of an input Jacobian (see `class_extrema`)."""
+    """The parts of an input Jacobian that the five maps need (see `class_extrema`)."""
 
     logits: Logits
     target: Int[Array, " b"]

@@ -1,4 +1,4 @@
-"""What JAX's types say of the devices that values live on, and how to make them match."""
+"""Types that say between which devices values differ (or are split), and how to match them."""
 
 from typing import Any
 
@@ -23,7 +23,8 @@ def _varying_over(values: Array, axes: frozenset) -> Array:
 def varying_like(values: Array, like: Array | jax.ShapeDtypeStruct) -> Array:
     """Marks `values` as differing between devices wherever `like` does.
 
-    Constants do not, but cotangents and the carry of a scan must match what they meet.
+    Constants differ nowhere, but JAX requires cotangents and the carry of a scan to have the same
+    type as the values they are combined with.
     """
     return _varying_over(values, _axes(like))
 
@@ -42,12 +43,12 @@ def shaped_like(values: Array, shape: tuple[Any, ...]) -> jax.ShapeDtypeStruct:
 
 
 def explicitly_sharded(value: Array) -> bool:
-    """Whether its type says along which axes of an explicit mesh it is split."""
+    """Whether the value's type says that it is split along axes of an explicit mesh."""
     return any(axes is not None for axes in jax.typeof(value).sharding.spec)
 
 
 def check_images_differ(images: Array, name: str, values: Array) -> None:
-    """Checks that images differ between devices wherever what is asked of them does.
+    """Raises unless images differ between devices along every axis where `values` do.
 
     Otherwise the pullback would sum the gradients of all devices.
     """

@@ -28,10 +28,11 @@ def saliency_maps(
 ) -> Saliency:
     """Vanilla, positive, negative, active and inactive saliency maps from one forward pass.
 
-    Pure: wrap it in `jax.jit` (outside, every call compiles anew), or use it inside your own
-    jit, vmap, grad or shard_map. One pullback when neither active nor inactive is asked for, else
-    one a class. Inside jit nothing raises: an image with a NaN pixel, logit or gradient, or with a
-    target that is no class, is flagged in `valid` and its maps are NaN.
+    Pure: wrap it in `jax.jit` (otherwise every call compiles anew), or use it inside your own
+    jit, vmap, grad or shard_map. It costs one pullback per class, or a single one if neither active
+    nor inactive is requested. Values known only on the device raise no error: an image with a
+    pixel or gradient that is not finite, a NaN logit, or a target that is not a class, is flagged
+    in `valid`, and its maps are NaN.
 
     Args:
       apply_fn: `apply_fn(variables, images) -> logits`, see `signsal_jax.ApplyFn`.
@@ -39,12 +40,12 @@ def saliency_maps(
       images: float `[b, h, w, c]`, pixels in [0, 1].
       methods: any of `METHODS`.
       target: the class to explain: "predicted", one index for all, or `[b]`, such as labels.
-      rivals: the classes that active and inactive compare the target with: "all" others, the K
-        with the highest logits of each image, or a list of class indices; only they and the
-        target are pulled back.
+      rivals: the classes that active and inactive compare the target with: "all" others, an
+        integer K for the K with the highest logits per image, or a list of class indices. Only
+        they and the target are pulled back.
       output: the score that is differentiated: "logits", "log_softmax" or "softmax".
-      channel: over channels take "max" (the paper's), "sum" or "l2" of absolute values, or
-        "none" for signed values per channel.
+      channel: the reduction over channels: "max" (the paper's), "sum" or "l2" of absolute values,
+        or "none" for signed values per channel.
       normalize: scale each image's map to [0, 1] ([-1, 1] with `channel="none"`); otherwise
         maps are in score units per unit of pixel value.
       ties: "strict" (the paper's: a tie with another class loses) or "non-strict".
@@ -55,7 +56,7 @@ def saliency_maps(
 
     Returns:
       `Saliency`: logits, target, and per method the maps `[b, h, w]`, whether each is empty, and
-      for active and inactive the margin to the runner-up class and which class that is.
+      for active and inactive the runner-up class and the margin to it.
 
     Raises:
       TypeError, ValueError: images that are not floating `[b, h, w, c]` or look like NCHW;

@@ -23,12 +23,13 @@ from signsal_jax.models.resnet import WithHead
 
 CONFIG = "config.json"
 CHECKPOINTS = "checkpoints"
-# Every checkpoint of a run that says so has digests of its arrays; runs of version 0.1 say nothing.
+# With this field in the configuration, every checkpoint of the run has digests of its arrays; runs
+# of version 0.1 lack it.
 _FORMAT_FIELD = "checkpoint_format"
 _FORMAT = 1
 _DIGESTS = "sha256"
 _LARGEST_CONFIG = 2**26
-# Where things lie may change between starts; what is computed may not.
+# Paths may change when a run is resumed; fields that determine the result may not.
 _FREE_FIELDS = ("out", "data_dir", "weights", _FORMAT_FIELD)
 
 
@@ -37,7 +38,7 @@ class RunError(ValueError):
 
 
 def read_config(run: Path) -> dict[str, Any]:
-    """The configuration of a run folder.
+    """Reads the configuration of a run folder.
 
     Raises:
       RunError: no such folder, no configuration in it, or a damaged one.
@@ -59,7 +60,7 @@ def read_config(run: Path) -> dict[str, Any]:
 
 
 def _computed(config: dict[str, Any]) -> dict[str, Any]:
-    """What of a configuration decides what is computed; of weights, the checksum and not a name."""
+    """The fields that determine the result. Weights count by checksum, not by file name."""
     fields = {key: value for key, value in config.items() if key not in _FREE_FIELDS}
     origin = config.get("weights_origin") or {}
     fields["weights_origin"] = {key: value for key, value in origin.items() if key != "weights"}
@@ -82,7 +83,7 @@ def claim(run: Path, config: dict[str, Any]) -> None:
             raise RunError(f"out: expected a new or empty folder or a run, {run} holds other files")
         text = _files.json_text({_FORMAT_FIELD: _FORMAT, **config})
         _files.create_text(run / CONFIG, text)
-    # Whoever wrote it: of two runs that start at once, one gets the folder.
+    # Read the file back whoever wrote it: if two runs start at once, only one gets the folder.
     now = json.loads(json.dumps(config))
     now["class_names"] = tuple(now["class_names"])
     earlier, now = _computed(read_config(run)), _computed(now)
@@ -100,7 +101,7 @@ def claim(run: Path, config: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def manager(run: Path, *, read_only: bool = False) -> Iterator[ocp.CheckpointManager]:
-    """The orbax manager of a run's checkpoints; the two newest are kept.
+    """Opens the orbax manager of a run's checkpoints, which keeps the two newest.
 
     Of several processes, only process 0 may open a run for writing.
     """
@@ -110,7 +111,8 @@ def manager(run: Path, *, read_only: bool = False) -> Iterator[ocp.CheckpointMan
         options = ocp.CheckpointManagerOptions(create=False, read_only=True)
     else:
         folder.mkdir(parents=True, exist_ok=True)
-        # Orbax would wait for the other processes, and does not create a folder for one alone.
+        # By default orbax waits for the other processes. With active_processes it does not, but
+        # then it does not create the folder either.
         alone = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})
         options = ocp.CheckpointManagerOptions(
             max_to_keep=2, create=False, multiprocessing_options=alone
@@ -121,9 +123,9 @@ def manager(run: Path, *, read_only: bool = False) -> Iterator[ocp.CheckpointMan
 
 
 def save(opened: ocp.CheckpointManager, step: int, state: Any) -> None:
-    """Saves a pytree of arrays as the checkpoint of `step`; it appears once it is whole.
+    """Saves a pytree of arrays as the checkpoint of `step`, which appears once it is complete.
 
-    The digests are a part of it: orbax writes them before it gives the checkpoint its name.
+    The digests are part of it: orbax writes them before it gives the checkpoint its final name.
     """
     metadata = {_DIGESTS: digests(state)}
     opened.save(step, args=ocp.args.PyTreeSave(state), custom_metadata=metadata)
@@ -131,10 +133,10 @@ def save(opened: ocp.CheckpointManager, step: int, state: Any) -> None:
 
 @contextlib.contextmanager
 def _no_reports_of_pending_reads() -> Iterator[None]:
-    """Keeps a failed read's message from drowning in tracebacks.
+    """Suppresses tracebacks that would bury the message of a failed restore.
 
-    The other reads of a failed restore report to orbax's event loop, which is closed by then:
-    a traceback each. They may come late, so only success puts the old hook back.
+    The other reads of a failed restore report to orbax's event loop, which is closed by then, and
+    each prints a traceback. That may happen late, so only success puts the old hook back.
     """
     report = sys.unraisablehook
 
@@ -148,9 +150,9 @@ def _no_reports_of_pending_reads() -> Iterator[None]:
 
 
 def restore(opened: ocp.CheckpointManager, like: Any) -> tuple[int, Any] | None:
-    """The newest checkpoint as (step, state shaped like `like`), or None if there is none.
+    """Returns the newest checkpoint as (step, state shaped like `like`), or None if there is none.
 
-    `like` may be a part of what was saved: the rest is not read.
+    `like` may be a part of the saved state: the rest is not read.
 
     Raises:
       RunError: the checkpoint is truncated, damaged (any bit of its arrays), or of another shape.
@@ -169,9 +171,9 @@ def restore(opened: ocp.CheckpointManager, like: Any) -> tuple[int, Any] | None:
         reason = " ".join(str(error).split())[:300]
         raise RunError(
             f"checkpoint {folder}: expected a whole checkpoint of this network, got "
-            f"{type(error).__name__}: {reason}. Delete that folder to fall back on the one before"
+            f"{type(error).__name__}: {reason}. Delete that folder to fall back on the previous one"
         ) from error
-    # Orbax returns arrays of other shapes, and leaves out absent ones, without a word.
+    # Orbax silently returns arrays of other shapes and leaves out missing ones.
     wrong = [
         f"{jax.tree_util.keystr(path, simple=True, separator='.')}: expected {wanted.shape}, got "
         f"{found.shape if isinstance(found, jax.Array | np.ndarray) else 'none'}"
@@ -190,9 +192,9 @@ def restore(opened: ocp.CheckpointManager, like: Any) -> tuple[int, Any] | None:
 
 
 def _check_digests(opened: ocp.CheckpointManager, step: int, state: Any) -> None:
-    """Raises RunError unless the arrays are bit for bit those that were saved."""
+    """Raises RunError unless the arrays equal the saved ones bit for bit."""
     folder = Path(opened.directory) / str(step)
-    way_back = "Delete that folder to fall back on the one before"
+    way_back = "Delete that folder to fall back on the previous one"
     saved = opened.metadata(step).custom_metadata
     recorded = saved.get(_DIGESTS) if isinstance(saved, dict) else None
     if not isinstance(recorded, dict):
@@ -208,7 +210,7 @@ def _check_digests(opened: ocp.CheckpointManager, step: int, state: Any) -> None
 
 
 def load_run(run: Path) -> Model:
-    """The trained network of a run folder; its origin is the configuration it was trained with.
+    """Loads the trained network of a run folder; its origin is the run's configuration.
 
     Raises:
       RunError: no run there, no checkpoint yet, or a damaged one, or NaN weights.

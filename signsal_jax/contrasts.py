@@ -1,15 +1,15 @@
 """Contrasts between classes: the target's gradient minus a convex sum of the other classes'.
 
-With weights `a` over the other classes that are not negative and add up to one, the contrast is
-`w = g_t - sum_s a_s g_s`. Three facts tie it to the other maps:
+Let `a` be weights of the other classes, non-negative and with the sum one. The contrast is
+`w = g_t - sum_s a_s g_s`. Three facts relate it to the other maps:
 
 - The gradient of `log p_t` is `(1 - p_t)` times the contrast weighted by the softmax over the
   other classes. So log-softmax, softmax and weighted contrast have the same signs everywhere. As
   `p_t` goes to 1 the first two vanish (softmax underflows); the contrast does not.
-- Active pixels have `w > 0` and inactive ones `w < 0` for every choice of `a`: active is what all
-  contrasts agree on.
-- Adding one function of the image to all logits changes no prediction and no contrast, but
-  vanilla, positive and negative at will.
+- Active pixels have `w > 0` and inactive ones `w < 0` for every choice of `a`: all contrasts agree
+  on them.
+- Adding the same function of the image to all logits changes neither predictions nor contrasts,
+  but it can change vanilla, positive and negative arbitrarily.
 """
 
 from typing import Any
@@ -36,13 +36,13 @@ CONTRASTS = ("weighted", "mean", "max")
 def contrast_weights(
     logits: Logits, target: Int[Array, " b"], against: str = "weighted"
 ) -> Float[Array, "b k"]:
-    """The weights of the other classes: not negative, adding up to one, zero for the target.
+    """Returns the weights of the other classes: non-negative, with sum one, zero for the target.
 
     Args:
       logits: `[b, k]` with k >= 2.
       target: the class explained, `[b]`.
-      against: "weighted" (the softmax over the other classes), "mean" (all the same), or "max"
-        (all on the highest other class, the first at a tie).
+      against: "weighted" (the softmax over the other classes), "mean" (equal weights), or "max"
+        (one for the highest other class, the first at a tie).
 
     Returns:
       `[b, k]`. They are constants: no derivative passes through them.
@@ -96,15 +96,15 @@ def class_contrast(
       images: float `[b, h, w, c]`, pixels in [0, 1].
       target: "predicted", one class index, or one index per image `[b]`.
       against: the weights of the other classes, see `contrast_weights`.
-      strength: how much of the others is subtracted; 1 for a contrast between classes. With
-        "max" and another value this is `y_t - strength * y_s` of arXiv 2501.11309, which is not
-        invariant to a function added to all logits.
+      strength: a factor of the weighted sum; 1 for a contrast between classes. With "max" and
+        another value this is `y_t - strength * y_s` of arXiv 2501.11309, which is not invariant
+        to a function added to all logits.
       precision: of float32 products, see `signed_jacobian`.
       estimator: the gradient method, see `signed_jacobian`; it must be linear in the class scores.
 
     Returns:
-      `ClassExtrema` with logits `[b, k]`, target `[b]` and as `gradient` the contrast
-      `[b, h, w, c]`, in score units per unit of pixel value; the rivals' extrema are None.
+      `ClassExtrema` with logits `[b, k]`, target `[b]`, and the contrast `[b, h, w, c]` as
+      `gradient`, in score units per unit of pixel value; the rivals' extrema are None.
 
     Raises:
       TypeError, ValueError: as `class_extrema`; an unknown `against`; an estimator that is not

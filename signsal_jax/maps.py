@@ -1,4 +1,4 @@
-"""Gradients in, saliency maps out: what each signed method keeps, and who competes."""
+"""Saliency maps from gradients: the part that each signed method keeps, and the runner-up class."""
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -20,24 +20,24 @@ TIES = ("strict", "non-strict")
 class Saliency(NamedTuple):
     """Saliency maps and everything needed to judge them (see `saliency_maps`).
 
-    What there is per method is in ordered dicts, which keep the order of the methods also in jit
-    (it sorts the keys of plain ones). To JAX they are another kind of pytree than `dict`.
+    Per-method results are OrderedDicts, because jit sorts the keys of plain dicts. Note that JAX
+    treats OrderedDict and dict as different pytree types.
 
     Attributes:
       logits: `[b, k]`, always the raw logits, whatever output was differentiated.
       target: the class explained, `[b]`.
       maps: per method `[b, h, w]`, or `[b, h, w, c]` with `channel="none"`.
-      empty: per method `[b]`: the map is constant (usually all zeros: nothing was kept).
-      valid: `[b]`: the target is a class, no logit is NaN, and pixels and gradients are finite.
-        The maps of an image that is not valid are NaN throughout, so that no average takes them
-        for zeros.
+      empty: per method `[b]`, true where the map is constant (usually all zeros: nothing was kept).
+      valid: `[b]`, true where the target is a class, no logit is NaN, and pixels and gradients are
+        finite. The maps of an image that is not valid are all NaN, so that no average counts them
+        as zeros.
       margin: for active and inactive, `[b, h, w]`: how far the target's gradient lies above
-        (active) or below (inactive) the runner-up's, in the channel where that is most;
+        (active) or below (inactive) the runner-up's, in the channel where this is largest;
         positive exactly where a channel is strictly active (inactive). NaN where not valid.
       runner_up: for active and inactive, `[b, h, w]`: the class closest to the target in that
         channel; -1 where not valid.
-      rivals: `[b, r]`, the classes that active and inactive compare with, in ascending order (`k`
-        in the target's own place); None for all.
+      rivals: `[b, r]`, the classes that active and inactive compare the target with, in ascending
+        order (`k` in place of the target itself); None for all.
     """
 
     logits: Logits
@@ -58,7 +58,7 @@ def kept_gradient(
     *,
     ties: str = "strict",
 ) -> Gradients:
-    """The target's signed gradient where `method` keeps it, zero elsewhere.
+    """Returns the target's signed gradient where `method` keeps it, zero elsewhere.
 
     Args:
       method: one of `METHODS`.
@@ -68,8 +68,8 @@ def kept_gradient(
       ties: "strict" (a tie with another class loses) or "non-strict" (a tie is kept).
 
     Returns:
-      `[b, h, w, c]`, signed: "negative" keeps negative values. Zero wherever a comparison is
-      with NaN; `saliency_maps` flags such images as not valid.
+      `[b, h, w, c]`, signed: "negative" keeps negative values. Zero wherever a compared value is
+      NaN; `saliency_maps` flags such images as not valid.
 
     Raises:
       TypeError, ValueError: an unknown method or ties; no `highest` for active, no `lowest` for
@@ -109,26 +109,26 @@ def kept_gradient(
 def _check_extrema(extrema: Any) -> None:
     if not isinstance(extrema, ClassExtrema):
         raise TypeError(
-            f"extrema: expected what class_extrema returns, got {type(extrema).__name__}"
+            f"extrema: expected a result of class_extrema, got {type(extrema).__name__}"
         )
 
 
 def runner_up(
     method: str, extrema: ClassExtrema
 ) -> tuple[Float[Array, "b h w"], Int[Array, "b h w"]]:
-    """The margin to the closest other class and which class that is, one value a pixel.
+    """Returns the margin to the closest other class and that class, one value of each per pixel.
 
     Args:
       method: "active" (margin to the highest other class) or "inactive" (to the lowest).
       extrema: from `class_extrema`.
 
     Returns:
-      Margin `[b, h, w]` in gradient units, of the channel where it is largest, positive exactly
-      where that channel is strictly active (inactive); and the class index `[b, h, w]`.
+      The margin `[b, h, w]` in gradient units, in the channel where it is largest (positive exactly
+      where that channel is strictly active or inactive), and the class index `[b, h, w]`.
 
     Raises:
       TypeError, ValueError: a method other than active and inactive; extrema that are not from
-        `class_extrema`, or of the target alone.
+        `class_extrema`, or that hold the target's gradient alone.
 
     >>> import jax.numpy as jnp, signsal_jax
     >>> def apply_fn(variables, images):
@@ -146,7 +146,7 @@ def runner_up(
         rival, rival_class = extrema.lowest, extrema.lowest_class
     if rival is None or rival_class is None:
         raise ValueError(
-            f"extrema: expected those of all classes for {method}, got only a target's"
+            f"extrema: expected the extrema of all classes for {method}, got only a target gradient"
         )
     margin = extrema.gradient - rival if method == "active" else rival - extrema.gradient
     # Channel by channel: an argmax and a gather would take several times as long on CPU.
@@ -160,7 +160,7 @@ def runner_up(
 
 
 def valid_images(extrema: ClassExtrema) -> Bool[Array, " b"]:
-    """Where the target is a class, no logit is NaN and all gradients are finite, see `Saliency`."""
+    """True where the target is a class, no logit is NaN, all gradients are finite (`Saliency`)."""
     logits, target = extrema.logits, extrema.target
     finite = jnp.isfinite(extrema.gradient)
     for rivals in (extrema.highest, extrema.lowest):
@@ -178,14 +178,14 @@ def maps_from_extrema(
     normalize: bool = True,
     ties: str = "strict",
 ) -> Saliency:
-    """All requested maps from one set of gradients: `saliency_maps` without the model.
+    """Computes the requested maps from one set of gradients: `saliency_maps` without the model.
 
     Args:
-      extrema: from `class_extrema`; its four extrema may be None when neither active nor
-        inactive is asked for.
+      extrema: from `class_extrema`; its four extrema may be None if neither active nor inactive
+        is requested.
       methods: any of `METHODS`.
       channel: "max" (the paper's), "sum" or "l2" of absolute values, or "none" (signed).
-      normalize: scale every image's map, see `normalize_maps`.
+      normalize: scale each image's map, see `normalize_maps`.
       ties: "strict" (the paper's) or "non-strict".
 
     Returns:

@@ -1,4 +1,4 @@
-"""From per-image agreements to reported figures: fidelity, AUC, bootstrap intervals."""
+"""Figures from per-image agreements: fidelity, AUC, bootstrap intervals."""
 
 import functools
 from collections.abc import Sequence
@@ -26,10 +26,10 @@ class Interval(NamedTuple):
 def fidelity(
     agreement: Bool[AnyArray, " b *f"], mask: Bool[AnyArray, " b"] | None = None
 ) -> Float[Array, "*f"]:
-    """The share of images whose predicted class is still that of the untouched image.
+    """Returns the share of images that keep the predicted class of the untouched image.
 
     Args:
-      agreement: per image (and fraction) whether the prediction is unchanged.
+      agreement: per image (and fraction), whether the prediction is unchanged.
       mask: `[b]`, false for padding; None counts every image.
 
     Returns:
@@ -60,7 +60,7 @@ def fidelity(
 
 
 def auc(curve: Any, fractions: Sequence[float] | np.ndarray) -> Float[Array, "..."]:
-    """The area under a deletion curve by the trapezoid rule, not divided by the range.
+    """Computes the area under a deletion curve by the trapezoid rule, not divided by the range.
 
     Args:
       curve: `[..., f]`, such as fidelity, or per-image agreements for per-image areas.
@@ -89,7 +89,7 @@ def auc(curve: Any, fractions: Sequence[float] | np.ndarray) -> Float[Array, "..
         raise ValueError(
             f"curve: expected {len(fractions)} points along its last axis, got {curve.shape}"
         )
-    # As one weighted sum, the area of a mean is exactly the mean of the areas.
+    # A weighted sum makes the area of a mean curve exactly the mean of the areas.
     steps = np.diff(fractions)
     weights = (np.append(steps, 0) + np.append(0, steps)) / 2
     return curve @ jnp.asarray(weights, curve.dtype)
@@ -97,7 +97,7 @@ def auc(curve: Any, fractions: Sequence[float] | np.ndarray) -> Float[Array, "..
 
 @functools.partial(jax.jit, static_argnums=2)
 def _resampled_means(key: Array, values: Array, num_resamples: int) -> Array:
-    """The means of resamples of all rows; jitted, because it is called with figures, not in jit."""
+    """Returns the mean of each resample of the rows; jitted here, because callers are not."""
     count = len(values)
 
     def resampled_mean(key: Array) -> Array:
@@ -113,16 +113,16 @@ def bootstrap_interval(
     confidence: float = 0.95,
     num_resamples: int = 1000,
 ) -> Interval:
-    """A percentile bootstrap interval for the mean over images.
+    """Computes a percentile bootstrap interval for the mean over images.
 
-    Columns are resampled together, so intervals of several methods rest on the same images.
+    Columns are resampled together, so intervals of several methods use the same images.
     The AUC of a mean curve is the mean of per-image AUCs: pass `auc(agreement, fractions)`.
 
     Args:
       key: a `jax.random` key; the same key gives the same interval.
-      values: `[n, ...]`, one row an image.
+      values: `[n, ...]`, one row per image.
       confidence: in (0, 1).
-      num_resamples: how many resamples of n images, at least 1.
+      num_resamples: the number of resamples of n images, at least 1.
 
     Returns:
       `Interval` of arrays `[...]`: the mean of the values, the lower and the upper bound.
@@ -158,17 +158,17 @@ def paired_difference(
     confidence: float = 0.95,
     num_resamples: int = 1000,
 ) -> Interval:
-    """A bootstrap interval for the mean difference `first - second` on the same images.
+    """Computes a bootstrap interval for the mean difference `first - second` on the same images.
 
     Args:
       key: a `jax.random` key.
-      first: `[n, ...]`, one row an image, such as per-image AUCs of one method.
+      first: `[n, ...]`, one row per image, such as per-image AUCs of one method.
       second: `[n, ...]`, the same images, another method.
       confidence: in (0, 1).
-      num_resamples: how many resamples of n images, at least 1.
+      num_resamples: the number of resamples of n images, at least 1.
 
     Returns:
-      `Interval` of arrays `[...]`; an upper bound below 0 says that `first` is lower.
+      `Interval` of arrays `[...]`; an upper bound below 0 means that `first` is lower.
 
     Raises:
       ValueError: shapes that differ; otherwise as `bootstrap_interval`.

@@ -1,4 +1,4 @@
-"""From signed gradients to one value a pixel: channel reduction, and scaling to [0, 1]."""
+"""One value per pixel from signed gradients: channel reduction, and scaling to [0, 1]."""
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ Map = Float[Array, "b h w"] | Float[Array, "b h w c"]
 
 
 def reduce_channels(kept: Gradients, channel: str = "max") -> Map:
-    """One value a pixel: the largest, the sum or the l2 norm of the channels' absolute values.
+    """Reduces channels to one value per pixel: maximum, sum or l2 norm of their absolute values.
 
     Args:
       kept: signed gradients `[b, h, w, c]`.
@@ -42,10 +42,9 @@ def reduce_channels(kept: Gradients, channel: str = "max") -> Map:
         return jnp.abs(kept).max(-1)
     if channel == "sum":
         return jnp.abs(kept).sum(-1)
-    # The norm is taken of multiples of the largest channel, since squares of gradients underflow
-    # early; it does not depend on that unit, nor does its derivative. The root of zero has an
-    # infinite derivative: keep it away from the empty pixels, so that a map inside a loss has
-    # the gradient 0 there and not NaN.
+    # Divide by the largest channel first, since squares of small gradients underflow. Neither the
+    # norm nor its derivative depends on this unit. The square root has an infinite derivative at
+    # zero: avoid it at empty pixels, so that a loss on the map has the gradient 0 there, not NaN.
     unit = jax.lax.stop_gradient(jnp.abs(kept).max(-1))
     nothing = unit == 0
     unit = jnp.where(nothing, 1, unit)
@@ -54,18 +53,18 @@ def reduce_channels(kept: Gradients, channel: str = "max") -> Map:
 
 
 def normalize_maps(maps: Map) -> tuple[Map, Bool[Array, " b"]]:
-    """Scales every image's map to [0, 1]; a map without a range is flagged.
+    """Scales each image's map to [0, 1] and flags constant maps.
 
     Args:
       maps: `[b, h, w]`, scaled by (m - min) / (max - min); or signed `[b, h, w, c]`, divided by
         the largest absolute value, which keeps zero and the signs where they are ([-1, 1]).
 
     Returns:
-      The scaled maps and `empty` `[b]`, true where the map was constant (it is then zero
-      throughout) or not finite (NaN throughout, so that no average takes it for zeros).
+      The scaled maps and `empty` `[b]`, true where the map was constant (then it is all zeros) or
+      not finite (then it is all NaN, so that no average counts it as zeros).
 
     Raises:
-      TypeError, ValueError: maps that are no real numbers, of another rank, or without pixels.
+      TypeError, ValueError: maps that are not real numbers, of another rank, or without pixels.
 
     Reference: arXiv 2309.12913 (the authors' code gives NaN for a constant map).
 
@@ -84,10 +83,10 @@ def normalize_maps(maps: Map) -> tuple[Map, Bool[Array, " b"]]:
         raise ValueError(f"maps: expected at least one pixel, got shape {maps.shape}")
     axes, wide = tuple(range(1, maps.ndim)), at_least_float32(maps.dtype)
     dtype = maps.dtype if jnp.issubdtype(maps.dtype, jnp.floating) else wide
-    # One over a small range is more than float16 can hold.
+    # The reciprocal of a small range overflows float16.
     maps = maps.astype(wide)
     low, high = maps.min(axes, keepdims=True), maps.max(axes, keepdims=True)
-    # Not low == high: of denormal numbers the difference can be zero where they are not equal.
+    # Not low == high: the difference of unequal denormal numbers can be flushed to zero.
     constant = high - low == 0
     if maps.ndim == 4:
         low, high = jnp.zeros_like(low), jnp.abs(maps).max(axes, keepdims=True)

@@ -1,4 +1,4 @@
-"""Images and classes over many devices: the mesh, who has what, padding."""
+"""Images and classes split over devices: the mesh, placement, padding."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,13 +15,13 @@ BY_IMAGE = PartitionSpec("data")
 
 
 def make_mesh(devices: Sequence[Any] | None = None, *, class_devices: int = 1) -> Mesh:
-    """A mesh with the axes `data` (images) and `class` (classes of one image).
+    """Makes a mesh with the axes `data` (images) and `class` (classes of one image).
 
     Args:
       devices: the devices to use; None for all of this process. Pass `jax.devices()` for one
         mesh over all processes.
-      class_devices: how many devices share the classes of an image; must divide the number of
-        devices. Worth more than 1 where there are many classes and few images a device.
+      class_devices: the number of devices that share the classes of an image; must divide the
+        number of devices. More than 1 helps with many classes and few images per device.
 
     Returns:
       A mesh of shape `[devices / class_devices, class_devices]`.
@@ -60,12 +60,12 @@ def pad(
 
 
 def place(mesh: Mesh, local: np.ndarray) -> Array:
-    """A global array sharded over `data`, from this process's own rows.
+    """Builds a global array, sharded over `data`, from this process's own rows.
 
     Args:
       mesh: from `make_mesh`; over several processes, each passes only its own rows, in the
         order of the mesh.
-      local: `[n, ...]`, as many rows as its devices along `data` divide.
+      local: `[n, ...]`; n must be a multiple of this process's devices along `data`.
 
     >>> from signsal_jax import sharding
     >>> mesh = sharding.make_mesh(jax.devices()[:1])
@@ -76,7 +76,7 @@ def place(mesh: Mesh, local: np.ndarray) -> Array:
 
 
 def replicate(mesh: Mesh, tree: Any) -> Any:
-    """A pytree of arrays whole on every device of the mesh, such as the weights."""
+    """Copies a pytree of arrays, such as the weights, to every device of the mesh."""
     sharding = NamedSharding(mesh, PartitionSpec())
     return jax.tree.map(
         lambda leaf: jax.make_array_from_process_local_data(sharding, np.asarray(leaf)), tree
@@ -86,8 +86,8 @@ def replicate(mesh: Mesh, tree: Any) -> Any:
 def own_classes(num_classes: int, class_chunk: int | None) -> Int[Array, "n chunk"]:
     """Inside `shard_map`: the classes of this device along `class`, in chunks.
 
-    Every device gets equally many; indices from `num_classes` on are padding, whose one-hot
-    cotangents and so whose gradients are zero.
+    Every device gets the same number. Indices from `num_classes` on are padding: their one-hot
+    cotangents, and so their gradients, are zero.
     """
     share = -(-num_classes // jax.lax.axis_size("class"))
     chunk = min(class_chunk or share, share)
@@ -97,14 +97,14 @@ def own_classes(num_classes: int, class_chunk: int | None) -> Int[Array, "n chun
 
 
 def spread_over_classes(images: Array) -> Array:
-    """Inside `shard_map`: images that each device along `class` may treat differently."""
+    """Inside `shard_map`: marks images as differing between devices along `class`."""
     return jax.lax.pcast(images, "class", to="varying")
 
 
 def from_first(values: Array, axis: str) -> Array:
-    """Inside `shard_map`: the values of the first device along an axis, the same on all of it.
+    """Inside `shard_map`: gives all devices along `axis` the values of the first one.
 
-    For values that are equal there but that JAX does not know to be; NaN stays NaN.
+    For values that are equal on all of them, which JAX cannot know; NaN stays NaN.
     """
     first = jax.lax.axis_index(axis) == 0
     return jax.lax.psum(jnp.where(first, values, 0), axis)

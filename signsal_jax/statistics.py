@@ -1,4 +1,4 @@
-"""Per-image statistics of the input Jacobian, streamed over classes: it is never stored."""
+"""Per-image statistics of the input Jacobian, streamed over classes; it is never stored."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -52,16 +52,16 @@ def row_statistics(
     by_class: Mapping[str, Callable[[ClassRows], Array]],
     by_pair: Mapping[str, Callable[[ClassRows, ClassRows], Array]],
 ) -> dict[str, Float[Array, "b m *k"]]:
-    """Statistics of a chunk of classes, alone and with every other class.
+    """Computes statistics of each class of a chunk, and of its pairs with all classes.
 
-    For the pairwise ones the other classes are pulled back again, a chunk at a time, unless the
-    rows are all there is: so at most two chunks of class gradients exist at a time.
+    For the pairs, all classes are pulled back again, one chunk at a time, unless the rows already
+    hold them all: so at most two chunks of class gradients exist at a time.
 
     Args:
       rows: the gradients of a chunk of this device's `own_classes`.
-      pullback: of `linearize`, with its `logits`.
-      by_class: by name, a function of the rows that gives `[b, m]`.
-      by_pair: by name, a function of the rows and `n` others that gives `[b, m, n]`.
+      pullback: from `linearize`, like `logits`.
+      by_class: by name, a function of the rows that returns `[b, m]`.
+      by_pair: by name, a function of the rows and `n` other rows that returns `[b, m, n]`.
     """
     num_classes = logits.shape[1]
 
@@ -86,7 +86,7 @@ def row_statistics(
 def collect_rows(
     chunks: Float[Array, "n b m *k"], num_classes: int, class_chunk: int | None
 ) -> Float[Array, "b classes *k"]:
-    """Inside `shard_map`: every device's rows at their place; only they are exchanged.
+    """Inside `shard_map`: puts the rows of all devices in class order; only rows are exchanged.
 
     Args:
       chunks: one array of `row_statistics` for each chunk of `own_classes`, stacked.
@@ -95,7 +95,7 @@ def collect_rows(
     rows = jnp.moveaxis(chunks, 0, 1)
     rows = rows.reshape(rows.shape[0], mine.size, *rows.shape[3:])
     empty = jnp.zeros_like(rows, shape=(len(rows), num_classes, *rows.shape[2:]))
-    # Padding's index is num_classes, out of range.
+    # Padding has the index num_classes, which is out of range and dropped.
     placed = empty.at[:, mine.reshape(-1)].add(rows, mode="drop")
     return jax.lax.psum(placed, "class")
 
@@ -111,10 +111,10 @@ def jacobian_statistics(
     precision: str | None = "highest",
     estimator: Estimator = plain(),
 ) -> dict[str, Float[Array, " b *k"]]:
-    """How long the class gradients are and how alike, image by image.
+    """Computes norms of the class gradients and the similarity of each pair, per image.
 
-    Pure: wrap it in `jax.jit`. One forward pass and k pullbacks; for the pairwise statistics k
-    more for each chunk of classes, unless one chunk holds all.
+    Pure: wrap it in `jax.jit`. One forward pass and k pullbacks; pairwise statistics take k more
+    for each chunk of classes, unless one chunk holds all.
 
     Args:
       apply_fn: `apply_fn(variables, images) -> logits`, see `signsal_jax.ApplyFn`.
@@ -122,7 +122,7 @@ def jacobian_statistics(
       images: float `[b, h, w, c]`, pixels in [0, 1]; b must be a multiple of the mesh's `data`.
       mesh: from `sharding.make_mesh`.
       statistics: any of `STATISTICS`.
-      class_chunk: classes pulled back at a time on each device; None for all of its own.
+      class_chunk: classes pulled back at a time on each device; None for all that it has.
       precision: of float32 products, see `signed_jacobian`.
       estimator: the gradient method, see `signed_jacobian`.
 
@@ -150,7 +150,7 @@ def jacobian_statistics(
     _checks.check_mesh(mesh)
     names = _checks.check_methods(statistics, STATISTICS, "statistics")
     if "gram" in names:
-        # It stands for the inner products of all weighted sums of classes, too.
+        # The Gram matrix also gives the inner products of weighted sums of classes.
         require_linear(estimator, "gram")
 
     def local(variables: Any, images: Array) -> dict[str, Array]:
@@ -180,7 +180,7 @@ def jacobian_statistics(
 
 
 def pixel_shares(extrema: ClassExtrema) -> Float[Array, "b 4"]:
-    """The share of pixels with a channel that each of `SHARES` keeps, in [0, 1].
+    """Returns, for each of `SHARES`, the share of pixels where it keeps a channel, in [0, 1].
 
     Args:
       extrema: from `class_extrema`.
@@ -205,14 +205,13 @@ def pixel_shares(extrema: ClassExtrema) -> Float[Array, "b 4"]:
 
 
 def rival_pixels(extrema: ClassExtrema) -> Float[Array, "b 2 k"]:
-    """For how many active and inactive pixels each class is the closest other one.
+    """Counts, per class, the active and inactive pixels where it is the closest other class.
 
     Args:
       extrema: from `class_extrema`.
 
     Returns:
-      `[b, 2, k]`, counts over active pixels first, over inactive ones second; the target's own
-      count is 0.
+      `[b, 2, k]`, counts of active pixels first, of inactive ones second; 0 for the target itself.
 
     >>> import jax.numpy as jnp, signsal_jax
     >>> from signsal_jax import statistics

@@ -91,7 +91,7 @@ def test_truncated_weights_and_the_way_back(run):
     newest = run / "checkpoints" / "10"
     path = largest_file(newest)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    assert_refused(run, str(newest), "Delete that folder to fall back on the one before")
+    assert_refused(run, str(newest), "Delete that folder to fall back on the previous one")
     shutil.rmtree(newest)
     assert checkpoint.load_run(run).origin["step"] == 5
 
@@ -231,7 +231,7 @@ def test_a_flipped_bit_is_noticed(tmp_path):
             else:
                 assert restored is not None
                 jax.tree.map(np.testing.assert_array_equal, restored[1], state)
-    assert all("Delete that folder to fall back on the one before" in text for text in messages)
+    assert all("Delete that folder to fall back on the previous one" in text for text in messages)
     # Those that the storage itself let through.
     assert sum("got others (in variables.a" in text for text in messages) > 10
 

@@ -108,7 +108,7 @@ def test_one_class_has_no_other(function):
         ([[0], [1]], ValueError, r"expected 'predicted', an index or shape \[2\], got \(2, 1\)"),
         (1.0, TypeError, "expected integer class indices, got float64"),
         (True, TypeError, "expected integer class indices, got bool"),
-        (None, TypeError, "expected 'predicted', an index or one an image, got None"),
+        (None, TypeError, "expected 'predicted', an index or one per image, got None"),
         ("label", ValueError, "expected one of predicted; got 'label'"),
     ],
 )

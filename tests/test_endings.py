@@ -30,7 +30,7 @@ def test_statuses(capsys):
 
     assert _endings.run("program", lambda: 3) == 3
     assert _endings.run("program", lambda: fail(KeyboardInterrupt())) == 130
-    assert capsys.readouterr().err == "program: interrupted; what was complete is kept\n"
+    assert capsys.readouterr().err == "program: interrupted; completed parts are kept\n"
     assert _endings.run("program", lambda: fail(ValueError("x"))) == 70
     assert "Traceback" in capsys.readouterr().err
 

@@ -224,7 +224,7 @@ class TestErrors:
 
     def test_missing_extrema(self, extrema):
         alone = extrema._replace(highest=None, highest_class=None, lowest=None, lowest_class=None)
-        with pytest.raises(ValueError, match="expected those of all classes for active, got"):
+        with pytest.raises(ValueError, match="expected the extrema of all classes for active, got"):
             signsal_jax.maps_from_extrema(alone)
         with pytest.raises(ValueError, match=r"lowest: expected .* for inactive, got None"):
             signsal_jax.kept_gradient("inactive", alone.gradient, highest=alone.gradient)

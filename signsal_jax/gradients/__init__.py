@@ -1,4 +1,4 @@
-"""From a classifier and images to the gradients of its class scores."""
+"""Gradients of a classifier's class scores with respect to its images."""
 
 from signsal_jax._types import ClassExtrema as ClassExtrema
 from signsal_jax.gradients._chunks import resolve_chunk as resolve_chunk

@@ -1,4 +1,4 @@
-"""A weighted sum of gradients at several places around or towards each image."""
+"""The mean of the gradients at several places around each image or on the way to it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,15 +24,15 @@ def mean_pullback(
 ) -> Pullback:
     """Averages the plain pullbacks of `move(place)` over the places, one at a time.
 
-    The pullback loops over the places and repeats the forward pass at each, so that it holds the
-    activations of one place, however many there are. Classes that are pulled back together by
-    `jax.vmap` share that forward pass.
+    The pullback loops over the places and repeats the forward pass at each, so that it only ever
+    holds the activations of one place. Classes that are pulled back together by `jax.vmap` share
+    that forward pass.
 
     Args:
       apply_fn: the classifier.
       variables: its weights.
-      move: takes one place to the images there.
-      places: an array or a pytree of arrays; the places are along the first axis.
+      move: a function from one place to the images there.
+      places: an array or a pytree of arrays, one place per index of the first axis.
       output: see `Estimator`.
       precision: see `Estimator`.
     """
@@ -43,7 +43,7 @@ def mean_pullback(
         settings = {"output": output, "precision": precision}
         return Plain()(apply_fn, variables, move(place), **settings)[1]
 
-    if count == 1:  # no more to hold than the loop would, and no pass to repeat
+    if count == 1:  # needs no more memory than the loop, and repeats no forward pass
         return pullback_at(first)
 
     def pullback(cotangent: Any) -> Gradients:
@@ -54,7 +54,7 @@ def mean_pullback(
             return total + at(place).astype(total.dtype), None
 
         one = jax.eval_shape(at, first)
-        # The sum starts at -0, which leaves every number as it is; 0 would lose the sign of -0.
+        # Start the sum at -0: adding it changes no number, while 0 + -0 would lose the sign.
         nothing = jnp.full(one.shape, -0.0, at_least_float32(one.dtype))
         total = jax.lax.scan(add, varying_like(nothing, one), places)[0]
         return (total / count).astype(one.dtype)

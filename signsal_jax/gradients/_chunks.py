@@ -1,4 +1,4 @@
-"""How many classes are pulled back at a time."""
+"""Chunks of classes that are pulled back together, and their size."""
 
 import math
 from collections.abc import Iterator
@@ -13,8 +13,8 @@ from signsal_jax import _checks
 from signsal_jax._jaxpr import trace
 from signsal_jax._types import ApplyFn, Images, Variables
 
-# What the gradients on their way back may take with class_chunk="auto". A pullback holds about two
-# of the network's largest arrays a class: what came in and what goes out.
+# The memory that pullbacks may take with class_chunk="auto". A pullback holds about two arrays of
+# the network's largest size per class: the cotangents of an operation's output and of its input.
 AUTO_BYTES = 2**30
 _ARRAYS_HELD = 2
 
@@ -22,7 +22,7 @@ _ARRAYS_HELD = 2
 def resolve_chunk(
     class_chunk: Any, apply_fn: ApplyFn, variables: Variables, images: Images
 ) -> int | None:
-    """The number that is asked for, found from the network's arrays for "auto".
+    """Returns the requested chunk size; "auto" is resolved from the sizes of the network's arrays.
 
     Raises:
       TypeError, ValueError: not None, "auto" or a positive integer.
@@ -40,7 +40,7 @@ def resolve_chunk(
 
 
 def _array_bytes(program: jex.Jaxpr) -> Iterator[Any]:
-    """The size of every array that an operation makes; symbolic where a dimension is."""
+    """Yields the bytes of each array that an operation creates; symbolic if a dimension is."""
     for equation in program.eqns:
         for value in equation.outvars:
             aval: Any = value.aval
@@ -53,7 +53,7 @@ def _array_bytes(program: jex.Jaxpr) -> Iterator[Any]:
 def in_chunks(
     classes: Int[Array, " m *b"], class_chunk: int | None, *, padding: int
 ) -> Int[Array, " n chunk *b"]:
-    """The fewest chunks that hold at most `class_chunk` classes each, all equally long."""
+    """Splits classes into the fewest equal chunks of at most `class_chunk`, padded at the end."""
     count = -(-len(classes) // (class_chunk or len(classes)))
     chunk = -(-len(classes) // count)
     missing = [(0, count * chunk - len(classes))] + [(0, 0)] * (classes.ndim - 1)

@@ -1,8 +1,8 @@
-"""The door for every gradient: what is asked of whoever turns class scores into attributions.
+"""The interface of all gradient methods, which turn class scores into attributions.
 
-Everything in this library that needs gradients asks an `Estimator` for them. The simplest is
+Everything in this library that needs gradients gets them from an `Estimator`. The simplest is
 `plain`, the gradient itself; `smooth_grad` averages it over noise, `integrated_gradients` along a
-path. They are pytrees: pass them through `jax.jit` as arguments, or close over them.
+path. Estimators are pytrees: pass them through `jax.jit` as arguments, or close over them.
 
 A new estimator rarely needs `jax.vjp`: it calls `plain` on other images, or on a changed
 classifier, and combines the pullbacks (see the guide on estimators in the documentation).
@@ -31,11 +31,11 @@ _MAX_LISTED = 16
 class Estimator(Protocol):
     """A gradient method: a classifier and images in, logits and a pullback out.
 
-    The pullback takes a cotangent `[b, k]` of the class scores (one-hot for the gradient of one
+    The pullback maps a cotangent `[b, k]` of the class scores (one-hot for the gradient of one
     class) to an attribution `[b, h, w, c]`. It is called once per class, inside loops and
-    `jax.vmap`, so whatever is random must be drawn before, once for all classes. Each image's
-    attribution depends on that image alone, and that of a zero cotangent is zero: then neither
-    chunks nor devices nor padding change a number.
+    `jax.vmap`, so random numbers must be drawn before, once for all classes. Each image's
+    attribution must depend on that image alone, and a zero cotangent must give zeros: then results
+    do not depend on chunks, devices or padding.
 
     Attributes:
       name: for messages and records.
@@ -72,7 +72,7 @@ class Estimator(Protocol):
 
 
 def check_estimator(estimator: Any) -> None:
-    """Raises unless `estimator` can be asked for gradients."""
+    """Raises unless `estimator` has the interface of `Estimator`."""
     missing = [name for name in ("name", "linear") if not hasattr(estimator, name)]
     if missing or not callable(estimator) or isinstance(estimator, type):
         got = getattr(estimator, "__name__", type(estimator).__name__)
@@ -86,8 +86,8 @@ def require_linear(estimator: Estimator, what: str) -> None:
     """Raises unless the pullback of `estimator` is linear in the cotangent.
 
     Args:
-      estimator: the one asked for gradients.
-      what: what needs linearity, for the message.
+      estimator: the estimator to check.
+      what: the name of the operation that needs linearity, for the message.
 
     Raises:
       ValueError: an estimator that is not linear.

@@ -1,4 +1,4 @@
-"""The target's gradient and the extrema of the other classes', streamed over classes."""
+"""The target's gradient and the extrema of the other classes' gradients, streamed over classes."""
 
 from typing import Any
 
@@ -29,13 +29,13 @@ from signsal_jax.gradients._running import (
 
 
 def resolve_target(logits: Logits, target: Any) -> Int[Array, " b"]:
-    """The target class per image: predicted, one index for all, or one index an image."""
+    """Returns the target class per image from "predicted", one index for all, or one per image."""
     batch, num_classes = logits.shape
     if isinstance(target, str):
         _checks.check_member("target", target, ("predicted",))
         return jnp.argmax(logits, axis=1).astype(jnp.int32)
     if target is None:
-        raise TypeError("target: expected 'predicted', an index or one an image, got None")
+        raise TypeError("target: expected 'predicted', an index or one per image, got None")
     target = _checks.check_indices("target", target, num_classes)
     if target.shape not in ((), (batch,)):
         raise ValueError(
@@ -54,7 +54,7 @@ def target_gradient(
     precision: str | None = "highest",
     estimator: Estimator = plain(),
 ) -> ClassExtrema:
-    """The target's gradient alone, by one pullback; the extrema of the others are None."""
+    """Computes the target's gradient alone, by one pullback; the others' extrema are None."""
     logits, pullback = linearize(
         apply_fn,
         variables,
@@ -70,7 +70,7 @@ def target_gradient(
 def target_extrema(
     logits: Logits, pullback: Pullback, images: Images, target: Int[Array, " b"]
 ) -> ClassExtrema:
-    """`target_gradient` from logits and pullback of `linearize`."""
+    """Computes `target_gradient` from the logits and the pullback that `linearize` returned."""
     gradient = class_gradients(pullback, target[None], logits)[0]
     return ClassExtrema(logits, target, nan_where_not_finite(gradient, images))
 
@@ -87,7 +87,7 @@ def class_extrema(
     precision: str | None = "highest",
     estimator: Estimator = plain(),
 ) -> ClassExtrema:
-    """The target's gradient and the highest and lowest gradient of all *other* classes.
+    """Computes the target's gradient and the highest and lowest gradient of all *other* classes.
 
     Streams over the classes in one pass (one forward, a pullback per class) and keeps running
     extrema, so with a `class_chunk` the peak memory does not depend on the number of classes.
@@ -96,10 +96,10 @@ def class_extrema(
       apply_fn: `apply_fn(variables, images) -> logits`, see `signsal_jax.ApplyFn`.
       variables: the classifier's pytree of weights.
       images: float `[b, h, w, c]`, pixels in [0, 1].
-      target: "predicted", one class index, or one index an image `[b]`.
-      rivals: the other classes: "all", the K with the highest logits of each image, or a list of
-        class indices (in which the target counts for nothing). Only they and the target are
-        pulled back.
+      target: "predicted", one class index, or one index per image `[b]`.
+      rivals: the other classes: "all", an integer K for the K with the highest logits per image,
+        or a list of class indices (the target is ignored if it is among them). Only they and the
+        target are pulled back.
       output: the score that is differentiated: "logits", "log_softmax" or "softmax".
       class_chunk: classes pulled back at a time; None for all at once, or "auto", see
         `signed_jacobian`.
@@ -109,9 +109,9 @@ def class_extrema(
     Returns:
       `ClassExtrema`: logits `[b, k]`, target `[b]`, rivals `[b, r]` (None for all), and per pixel
       and channel `[b, h, w, c]` the target's gradient, the highest and the lowest gradient of the
-      other classes, and which class that is (the lowest index at a tie). A NaN gradient of any
-      class makes the extrema there NaN, and a pixel that is not finite makes its image's target
-      gradient NaN.
+      other classes, and the classes that have them (the lowest index at a tie). A NaN gradient of
+      any class makes the extrema there NaN, and a pixel that is not finite makes its image's
+      target gradient NaN.
 
     Raises:
       TypeError, ValueError: as `signed_jacobian`; fewer than two classes; an unknown output; a

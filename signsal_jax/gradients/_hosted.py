@@ -1,4 +1,4 @@
-"""The extrema of all classes by a loop on the host, which can tell how far it is."""
+"""The extrema of all classes by a loop on the host, which can report its progress."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,13 +22,13 @@ from signsal_jax.gradients._running import (
 
 
 class HostedExtrema:
-    """`class_extrema`, with a call of the caller's own after every chunk of classes.
+    """Computes `class_extrema`, and calls a function of the caller after every chunk of classes.
 
-    Two compiled programs take turns: one runs the forward pass once, and returns with the logits
-    what the pullback keeps of it; the other, called once per chunk, pulls back its classes and
-    updates the running extrema. Neither calls back into Python, so JAX's persistent compilation
-    cache keeps both (a program with a callback it does not keep). The numbers are those of
-    `class_extrema`.
+    There are two compiled programs. The first runs the forward pass once and returns the logits
+    and the residuals that the pullback needs. The second, called once per chunk, pulls back the
+    chunk's classes and updates the running extrema. Neither calls back into Python, so JAX's
+    persistent compilation cache keeps both (it does not keep programs with callbacks). The numbers
+    are those of `class_extrema`.
 
     Args:
       apply_fn: `apply_fn(variables, images) -> logits`, see `signsal_jax.ApplyFn`.
@@ -58,8 +58,8 @@ class HostedExtrema:
     ):
         _checks.check_class_chunk(class_chunk)
         self._chunk = class_chunk
-        # The pullback as a program of its residuals and a cotangent, by the images' shape and
-        # type: tracing `start` fills it in, tracing `update` reads it.
+        # For each shape and type of the images, the pullback as a program that takes residuals and
+        # a cotangent. Tracing `start` adds it, tracing `update` reads it.
         pullbacks: dict[Any, jex.Jaxpr] = {}
 
         def start(variables: Variables, images: Images) -> Any:
@@ -95,7 +95,7 @@ class HostedExtrema:
     def __call__(
         self, variables: Variables, images: Images, tick: Callable[[int], Any]
     ) -> ClassExtrema:
-        """The extrema; `tick` is called with the number of classes after each chunk of them."""
+        """Returns the extrema; after each chunk, calls `tick` with its number of classes."""
         logits, target, extrema, residuals = self._start(variables, images)
         num_classes = logits.shape[1]
         classes = jnp.arange(num_classes, dtype=jnp.int32)

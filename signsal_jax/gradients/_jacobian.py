@@ -30,7 +30,7 @@ def signed_jacobian(
     precision: str | None = "highest",
     estimator: Estimator = plain(),
 ) -> tuple[Logits, ClassGradients]:
-    """The signed gradient of every class score with respect to every pixel.
+    """Computes the signed gradient of every class score with respect to every pixel.
 
     One forward pass and one pullback per class (`plain`; other estimators state their cost).
     Pure: compose it with `jax.jit`, `jax.vmap`, `jax.grad` and `jax.shard_map`; differentiable as
@@ -41,16 +41,16 @@ def signed_jacobian(
       variables: the classifier's pytree of weights.
       images: float `[b, h, w, c]`, pixels in [0, 1].
       classes: the class indices to differentiate: None for all, `[m]` for the same ones in
-        every image, or `[b, m]` for each image its own. An index out of range that is only
+        every image, or `[b, m]` for different ones per image. An index out of range that is only
         known on the device gives a gradient of zeros.
       class_chunk: classes pulled back at a time, to bound memory; None for all at once, "auto"
-        for as many as fit about 1 GiB beside the forward pass, judged by the network's largest
-        array (one where the batch is symbolic, in `jax.export`). On CPU never more than two, which
-        is fastest. Any value gives the same numbers.
-      precision: of float32 products. The sign is the data here, and TPUs and recent GPUs round
-        float32 products to bfloat16 or TF32 unless told otherwise: "highest" tells them. Any
-        name that `jax.default_matmul_precision` takes; None keeps the setting around the call.
-        An operation of `apply_fn` with a precision of its own keeps it.
+        for as many as fit in about 1 GiB besides the forward pass, estimated from the network's
+        largest array (one class if the batch size is symbolic, in `jax.export`). On CPU at most
+        two are pulled back at a time, which is fastest. Any value gives the same numbers.
+      precision: of float32 products. Results here are signs, and TPUs and recent GPUs round
+        float32 products to bfloat16 or TF32 by default, which "highest" prevents. Any name that
+        `jax.default_matmul_precision` accepts; None keeps the setting around the call. Operations
+        of `apply_fn` with a precision of their own keep it.
       estimator: the gradient method: `plain`, `smooth_grad`, `integrated_gradients`, or your own
         `Estimator`.
 
@@ -61,8 +61,8 @@ def signed_jacobian(
     Raises:
       TypeError, ValueError: images that are not floating `[b, h, w, c]` or look like NCHW;
         logits that are not `[b, k]`; classes that are not integer `[m]` or `[b, m]`, or are
-        host values out of range; a class_chunk below 1; images split over an explicit mesh, or
-        the same on devices of a `shard_map` where logits or classes are not.
+        host values out of range; a class_chunk below 1; images split over an explicit mesh; inside
+        `shard_map`, images that are equal on devices where logits or classes differ.
 
     Reference: arXiv 2309.12913, section 3 (the signed gradients of all class scores).
 
@@ -89,7 +89,7 @@ def signed_jacobian(
             f"classes: expected shape [m] or [{batch}, m] with m >= 1, got {classes.shape}"
         )
 
-    # On CPU one class after the other, to its place: no copy of the whole, and no more memory.
+    # On CPU, write one class at a time into the preallocated result: no transpose, no second copy.
     unroll = min(CPU_CLASSES, chunk or num_classes)
     one_by_one = functools.partial(looped_gradients, pullback, logits=logits, axis=1, unroll=unroll)
 

@@ -1,4 +1,4 @@
-"""The logits and the pullback that an estimator gives, and the gradients of classes from it."""
+"""The logits and the pullback of an estimator, and class gradients computed by that pullback."""
 
 from typing import Any
 
@@ -14,8 +14,8 @@ from signsal_jax.gradients._estimator import Estimator, Pullback, check_estimato
 from signsal_jax.gradients._plain import OUTPUTS, plain
 
 # On CPU a loop over classes beats one batched pullback: its working set stays in cache, and it
-# reuses its buffers; touching fresh pages costs as much as a convolution. Two classes a
-# step keep both kinds of operations busy: those that use every core and those that use one.
+# reuses its buffers; touching fresh pages costs as much as a convolution. Two classes per step let
+# operations that use all cores overlap with those that use one.
 CPU_CLASSES = 2
 
 
@@ -31,7 +31,7 @@ def linearize(
 ) -> tuple[Logits, Pullback]:
     """Asks an estimator for logits `[b, k]` and the pullback of the class scores.
 
-    Checks what goes in and what comes out, once for all estimators.
+    Checks the arguments and the results in the same way for all estimators.
     """
     _checks.check_classifier(apply_fn)
     _checks.check_image_batch(images)
@@ -69,7 +69,7 @@ def linearize(
 def class_gradients(
     pullback: Pullback, classes: Int[Array, "m b"], logits: Logits
 ) -> Float[Array, "m b h w c"]:
-    """Pulls back the one-hot cotangents of `classes`, on an accelerator all in one step."""
+    """Pulls back the one-hot cotangents of `classes`, on accelerators all at once."""
     if len(classes) == 1:
         return pullback(_one_hot(classes[0], logits))[None]
 
@@ -85,7 +85,7 @@ def class_gradients(
 def same_class_gradients(
     pullback: Pullback, classes: Int[Array, " m"], logits: Logits
 ) -> Float[Array, "m b h w c"]:
-    """`class_gradients` of the same classes in every image."""
+    """Computes `class_gradients` of the same classes for every image."""
     rows = jnp.broadcast_to(classes[:, None], (len(classes), logits.shape[0]))
     return class_gradients(pullback, rows, logits)
 
@@ -98,7 +98,7 @@ def looped_gradients(
     axis: int,
     unroll: int = CPU_CLASSES,
 ) -> Float[Array, "..."]:
-    """The same in a loop, each class written to its place along `axis` at once."""
+    """Computes `class_gradients` in a loop that writes each class to its place along `axis`."""
 
     def update(gradients: Array, item: tuple[Array, Array]) -> tuple[Array, None]:
         index, row = item

@@ -1,4 +1,4 @@
-"""Integrated gradients: the gradient averaged along the way from a baseline to the image."""
+"""Integrated gradients: the gradient averaged along a line from a baseline to the image."""
 
 import dataclasses
 from typing import Any
@@ -42,7 +42,7 @@ class IntegratedGradients:
         baseline = _baseline_of(self.baseline, images)
         difference = images - baseline
         wide = at_least_float32(images.dtype)
-        # The middle of each step: the error falls with the square of the number of steps.
+        # Use the midpoint of each step: the error falls with the square of the number of steps.
         places = (np.arange(self.steps) + 0.5) / self.steps
 
         def move(place: Array) -> Array:
@@ -61,12 +61,12 @@ class IntegratedGradients:
 def integrated_gradients(baseline: Any = 0.0, steps: int = 32) -> Estimator:
     """Multiplies (image - baseline) by the gradient averaged along the straight line between them.
 
-    The attributions of a class add up to how much its score differs between image and baseline
-    (completeness), up to the error of the sum (midpoint rule), which falls as 1 / steps².
+    The attributions of a class add up to the difference of its score between image and baseline
+    (completeness), except for the error of the midpoint rule, which falls as 1 / steps².
 
-    Mind the sign: it is that of a contribution to this difference, not of a derivative. With a
-    black baseline (0) the factor is never negative, with a white one (1) never positive, and where
-    the image equals the baseline the attribution is zero.
+    Mind the sign: it belongs to a contribution to this difference, not to a derivative. The factor
+    (image - baseline) is never negative with a black baseline (0) and never positive with a white
+    one (1). Where the image equals the baseline, the attribution is zero.
 
     Cost: one forward pass, and per class `steps` backward passes, each with a forward pass of its
     own that classes of the same chunk share (on CPU classes do not share it). Memory: as `plain`,
@@ -74,16 +74,16 @@ def integrated_gradients(baseline: Any = 0.0, steps: int = 32) -> Estimator:
 
     Args:
       baseline: a number, one value per channel `[c]`, or an image `[h, w, c]` or `[b, h, w, c]`;
-        the last cannot be split over devices.
-      steps: how many places on the line, at least 1.
+        `[b, h, w, c]` cannot be split over devices.
+      steps: the number of places on the line, at least 1.
 
     Returns:
       An `Estimator`, linear in the class scores; attributions are in units of the score. With one
-      step it gives (image - baseline) times what `plain` gives halfway, bit for bit.
+      step it gives (image - baseline) times the result of `plain` halfway, bit for bit.
 
     Raises:
-      TypeError, ValueError: a baseline that is not numeric or of another shape (when images are
-        known: that does not fit them), steps below 1.
+      TypeError, ValueError: a baseline that is not numeric or of another shape, steps below 1. A
+        baseline that does not fit the images raises once they are known.
 
     Reference: arXiv 1703.01365, equations 1 and 3.
 
@@ -112,7 +112,7 @@ _EXPECTED = (
 
 
 def _baseline_of(baseline: Any, images: Array) -> Array:
-    """The baseline in the images' type, as an array that broadcasts to them."""
+    """Returns the baseline in the images' dtype, as an array that broadcasts to them."""
     values = jnp.asarray(baseline, images.dtype)
     accepted = [images.shape[start:] for start in (4, 3, 1, 0)]
     if values.shape not in accepted:

@@ -1,4 +1,4 @@
-"""Which other classes a target is compared with."""
+"""Rivals: the other classes that a target is compared with."""
 
 from typing import Any
 
@@ -15,13 +15,13 @@ from signsal_jax._types import Logits
 def resolve_rivals(
     rivals: Any, logits: Logits, target: Int[Array, " b"]
 ) -> Int[Array, "b r"] | None:
-    """The rivals of each image's target in ascending order, or None for all other classes.
+    """Returns the rivals of each image's target in ascending order, or None for all other classes.
 
-    The target itself is no rival: where it is named, `k` stands in its place.
+    The target itself is not a rival: where it is listed, `k` takes its place.
 
     Raises:
-      TypeError, ValueError: neither "all" nor a number of classes from 1 to k - 1 nor distinct
-        class indices.
+      TypeError, ValueError: unless rivals are "all", a number of classes from 1 to k - 1, or
+        distinct class indices.
     """
     if isinstance(rivals, str):
         _checks.check_member("rivals", rivals, ("all",))

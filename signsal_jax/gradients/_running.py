@@ -1,4 +1,4 @@
-"""The target's gradient and the extrema of the others', updated class by class."""
+"""The target's gradient and the extrema of the other classes' gradients, updated in a stream."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,12 +12,12 @@ from signsal_jax._types import Gradients, Images
 
 Classes = Int[Array, "b h w c"]
 
-# Up to so many classes one by one, which compiles to plain comparisons; more by reductions.
+# Up to this many classes are compared one by one, by elementwise operations; more by reductions.
 _MAX_UNROLL = 16
 
 
 class RunningExtrema(NamedTuple):
-    """What the classes seen so far say; -1 is no class."""
+    """The target's gradient and the extrema of the classes seen so far; -1 stands for no class."""
 
     gradient: Gradients
     highest: Gradients
@@ -27,7 +27,7 @@ class RunningExtrema(NamedTuple):
 
 
 def no_extrema(like: Images) -> RunningExtrema:
-    """Before any class was seen, for gradients of this shape and type."""
+    """Returns the extrema before any class is seen, for gradients of this shape and type."""
     like = jnp.asarray(like)
     zero = jnp.zeros_like(like)
     no_class = jnp.full_like(like, -1, jnp.int32)
@@ -41,13 +41,15 @@ def with_classes(
     target: Int[Array, " b"],
     num_classes: int,
 ) -> RunningExtrema:
-    """The extrema with some more classes, in ascending order; at a tie the lowest index stays.
+    """Updates the extrema with more classes, in ascending order; a tie keeps the lowest index.
 
     Args:
-      classes: their indices, the same for all images or `[m, b]`; from `num_classes` on they are
-        padding.
-      gradients: theirs.
-      target: of each image: its gradient is kept and takes no part in the extrema.
+      extrema: the extrema of the classes seen before.
+      classes: the class indices, `[m]` for all images or `[m, b]`; indices from `num_classes` on
+        are padding.
+      gradients: the gradients of these classes.
+      target: the target class of each image: its gradient is kept and left out of the extrema.
+      num_classes: the number of real classes.
     """
     target = target.reshape(-1, 1, 1, 1)
     indices = classes.reshape(len(classes), -1, 1, 1, 1)
@@ -79,7 +81,7 @@ def _first(values: Array, place: Array, indices: Array) -> tuple[Array, Array]:
 def _merged(
     extrema: RunningExtrema, high: Array, high_class: Array, low: Array, low_class: Array
 ) -> RunningExtrema:
-    # NaN compares false with everything: take the first in explicitly, and it stays.
+    # Comparisons with NaN are false: take the first NaN explicitly, and it is never replaced.
     above = (high > extrema.highest) | (jnp.isnan(high) & ~jnp.isnan(extrema.highest))
     below = (low < extrema.lowest) | (jnp.isnan(low) & ~jnp.isnan(extrema.lowest))
     return extrema._replace(
@@ -91,16 +93,16 @@ def _merged(
 
 
 def nan_where_not_finite(gradient: Gradients, images: Images) -> Gradients:
-    """NaN throughout an image with a pixel that is not finite.
+    """Replaces the gradient of an image by NaN if any of its pixels is not finite.
 
-    A classifier can swallow such a pixel (by a comparison, say): the gradient carries it on.
+    A classifier can hide such a pixel (by a comparison, say); the NaN gradient still reveals it.
     """
     finite = jnp.isfinite(jnp.asarray(images)).all((1, 2, 3), keepdims=True)
     return jnp.where(finite, gradient, jnp.nan)
 
 
 def over_devices(extrema: RunningExtrema, axis: str) -> RunningExtrema:
-    """Inside `shard_map`: the extrema of all devices along an axis, each of other classes."""
+    """Inside `shard_map`: combines the extrema of all devices along `axis`, which split classes."""
 
     def joined(values: Array, classes: Array, best: Callable, worst: float) -> tuple[Array, Array]:
         nan = jax.lax.pmax(jnp.isnan(values).astype(jnp.int32), axis) > 0

@@ -41,10 +41,10 @@ def split_extrema(
     are exchanged (`pmax`, `pmin`), never a Jacobian.
 
     Args:
-      logits: of `linearize`, with its `pullback`, for `images` from `spread_over_classes`.
+      logits: from `linearize`, like `pullback`, for `images` from `spread_over_classes`.
       target: the class explained.
-      class_chunk: classes pulled back at a time on each device; None for all of its own.
-      also: what else to compute of the gradients while a chunk of them is there.
+      class_chunk: classes pulled back at a time on each device; None for all that it has.
+      also: a function of the gradients of a chunk, for what else is needed of them.
 
     Returns:
       The extrema, the same on every device along `class`, and the results of `also` for this
@@ -76,7 +76,7 @@ def sharded_extrema(
     precision: str | None = "highest",
     estimator: Estimator = plain(),
 ) -> ClassExtrema:
-    """`class_extrema` with images split over `data` and classes over `class`.
+    """Computes `class_extrema` with images split over `data` and classes over `class`.
 
     Pure: wrap it in `jax.jit`. One forward pass on every device (with `plain`).
 
@@ -85,8 +85,8 @@ def sharded_extrema(
       variables: the classifier's pytree of weights.
       images: float `[b, h, w, c]`, pixels in [0, 1]; b must be a multiple of the mesh's `data`.
       mesh: from `make_mesh`.
-      target: "predicted", one class index, or one index an image `[b]`.
-      class_chunk: classes pulled back at a time on each device; None for all of its own.
+      target: "predicted", one class index, or one index per image `[b]`.
+      class_chunk: classes pulled back at a time on each device; None for all that it has.
       precision: of float32 products, see `signed_jacobian`.
       estimator: the gradient method, see `signed_jacobian`.
 

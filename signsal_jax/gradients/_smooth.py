@@ -45,7 +45,7 @@ class SmoothGrad:
         def draw(key: Array) -> Array:
             return self.noise * jax.random.normal(key, (1, *images.shape[1:]), images.dtype)
 
-        # One sample after the other: drawn together they take four times the memory for a while.
+        # Draw one sample at a time: drawing all at once briefly takes four times the memory.
         offsets = jax.lax.map(draw, jax.random.split(self.key, self.samples))
 
         def move(offset: Array) -> Array:
@@ -60,9 +60,9 @@ class SmoothGrad:
 def smooth_grad(key: Any, samples: int = 32, noise: float = 0.1) -> Estimator:
     """Averages the gradient over copies of the image with Gaussian noise.
 
-    The noise is drawn once, for every class and every image the same: classes are compared on
-    equal terms, and neither batches nor devices nor padding change an image's attribution. For
-    noise of each image's own, `jax.vmap` over keys. Noisy pixels may leave [0, 1].
+    The noise is drawn once and is the same for all classes and images: classes are compared on
+    equal terms, and an image's attribution does not depend on batches, devices or padding. For
+    different noise per image, use `jax.vmap` over keys. Noisy pixels may leave [0, 1].
 
     Cost: one forward pass, and per class `samples` backward passes, each with a forward pass of
     its own that classes of the same chunk share (on CPU classes do not share it). Memory: the
@@ -70,17 +70,17 @@ def smooth_grad(key: Any, samples: int = 32, noise: float = 0.1) -> Estimator:
 
     Args:
       key: from `jax.random.key`.
-      samples: how many noisy copies, at least 1.
+      samples: the number of noisy copies, at least 1.
       noise: the noise's standard deviation in units of pixel value, at least 0; the authors
         recommend 0.1 to 0.2 of the range of pixels.
 
     Returns:
       An `Estimator`, linear in the class scores. Its logits are those of the images without noise.
-      With one sample and no noise it gives what `plain` gives, bit for bit.
+      With one sample and no noise it equals `plain`, bit for bit.
 
     Raises:
-      TypeError, ValueError: a key that is not one, samples below 1, noise that is negative or not
-        finite.
+      TypeError, ValueError: a key that is not a `jax.random` key, samples below 1, noise that is
+        negative or not finite.
 
     Reference: arXiv 1706.03825.
 

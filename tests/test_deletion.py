@@ -288,7 +288,7 @@ class TestErrors:
             ({"fill": "gray"}, "fill: expected one of black, white; got 'gray'"),
             (
                 {"fill": np.ones(2)},
-                r"fill: expected 'black', 'white', a number, one value a channel \[3\], "
+                r"fill: expected 'black', 'white', a number, one value per channel \[3\], "
                 r"or an image \[5, 7, 3\], got shape \(2,\)",
             ),
             (

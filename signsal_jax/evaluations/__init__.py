@@ -1,4 +1,4 @@
-"""Evaluations of saliency maps, one file each, and the table of what a study can store."""
+"""Evaluations of saliency maps, one file each, and the table of results that a study can store."""
 
 from signsal_jax.evaluations.deletion import (
     PAPER_CURVES as PAPER_CURVES,

@@ -1,4 +1,4 @@
-"""Classifying what deletion or insertion leaves of the images, in the order that is fastest."""
+"""Classifying images after deletion or insertion, in the fastest order."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -16,8 +16,8 @@ from signsal_jax._types import ApplyFn, Images, Variables
 from signsal_jax.evaluations.entry import ArraySpec, NetworkResult, Options
 from signsal_jax.evaluations.perturbation import deleted_counts, deletion_masks, fill_values
 
-# On CPU one batch of all curves is fastest while it is small, and two fractions a step keep both
-# kinds of operations busy: those that use every core and those that use one.
+# On CPU one batch of all curves is fastest while it is small, and two fractions per step let
+# operations that use all cores overlap with those that use one.
 _CPU_PIXELS = 2**20
 _CPU_FRACTIONS = 2
 
@@ -44,7 +44,7 @@ def perturbation_curves(
     precision: str | None,
     insert: bool,
 ) -> dict[tuple[str, str], Curve]:
-    """The most salient pixels of each map selected once, then filled, or kept on the fill.
+    """Selects the most salient pixels of each map once, then fills them, or puts them on the fill.
 
     Args:
       predicted: the class of the unchanged images.
@@ -65,7 +65,7 @@ def perturbation_curves(
                 f"channels first), got {maps[name].shape}"
             )
         selected[name] = deletion_masks(maps[name], fractions=fractions, rule=rule)
-    # A fraction that deletes nothing needs no network: it agrees with the unchanged image.
+    # A fraction that deletes nothing needs no forward pass: it agrees with the unchanged image.
     counts = deleted_counts(fractions, images.shape[1] * images.shape[2])
     changed = np.full(len(counts), True) if insert else counts > 0
     batch = images.shape[0]
@@ -96,7 +96,7 @@ def perturbation_curves(
 def curve_specs(
     dimension: str, curves: int, options: Options, *, agreement: str, share: str
 ) -> dict[str, ArraySpec]:
-    """The two arrays that curves are stored as."""
+    """Returns the specs of the two arrays that store curves."""
     sizes = ((dimension, "fraction"), (curves, len(options.fractions)))
     return {agreement: ArraySpec("bool", *sizes), share: ArraySpec("float32", *sizes)}
 
@@ -104,7 +104,7 @@ def curve_specs(
 def curve_labels(
     dimension: str, curves: Sequence[tuple[str, str]], options: Options
 ) -> dict[str, Sequence[Any]]:
-    """What stands along the dimensions of `curve_specs`."""
+    """Returns the labels along the dimensions of `curve_specs`."""
     return {
         dimension: [f"{fill} {method}" for fill, method in curves],
         "fraction": list(options.fractions),
@@ -114,7 +114,7 @@ def curve_labels(
 def stacked(
     curves: Mapping[tuple[str, str], Curve], *, agreement: str, share: str
 ) -> NetworkResult:
-    """Curves as the arrays of `curve_specs`, `[b, curve, f]`."""
+    """Stacks curves to the arrays of `curve_specs`, `[b, curve, f]`."""
     ordered = list(curves.values())
     arrays = {
         agreement: jnp.stack([curve.agreement for curve in ordered], axis=1),
@@ -131,7 +131,7 @@ def _agreements(
     fills: list[Array],
     predicted: Int[Array, " b"],
 ) -> tuple[Bool[Array, "f n b"], Bool[Array, "f n b"]]:
-    """For `n` masks and fills: agreement, and whether every logit was a number."""
+    """Returns, for `n` masks and fills, the agreement and whether no logit was NaN."""
 
     def judge(deleted: Array) -> tuple[Array, Array]:
         logits = apply_fn(variables, deleted)

@@ -35,9 +35,9 @@ class DeletionCurve(NamedTuple):
     """One deletion curve, image by image (see `deletion_curve`).
 
     Attributes:
-      agreement: `[b, f]`: the predicted class is that of the untouched image.
-      deleted: `[b, f]`: the share of pixels really deleted, in [0, 1].
-      valid: `[b]`: map and logits are free of NaN; where false, agreement means nothing.
+      agreement: `[b, f]`, true where the predicted class is that of the untouched image.
+      deleted: `[b, f]`, the share of pixels actually deleted, in [0, 1].
+      valid: `[b]`, true where map and logits are free of NaN; elsewhere agreement means nothing.
     """
 
     agreement: Bool[Array, "b f"]
@@ -63,7 +63,7 @@ def deletion_curve(
       variables: the classifier's pytree of weights.
       images: float `[b, h, w, c]`, pixels in [0, 1].
       maps: saliency maps `[b, h, w]`, higher means deleted earlier.
-      fill: "black" (0), "white" (1), a number, one value a channel `[c]`, or an image
+      fill: "black" (0), "white" (1), a number, one value per channel `[c]`, or an image
         `[h, w, c]` or `[b, h, w, c]`, such as the blurred input.
       fractions: shares of deleted pixels, each in [0, 1].
       rule: "paper" or "exact", see `deletion_masks`.
@@ -71,7 +71,7 @@ def deletion_curve(
 
     Returns:
       `DeletionCurve`: per image and fraction the agreement with the untouched image's
-      prediction (not the label) and the share of pixels really deleted.
+      prediction (not the label) and the share of pixels actually deleted.
 
     Raises:
       TypeError, ValueError: images or maps of the wrong rank, maps of another size than the
@@ -132,7 +132,7 @@ def evaluate_deletion(
     rule: str = "paper",
     precision: str | None = "highest",
 ) -> OrderedDict[tuple[str, str], DeletionCurve]:
-    """Several deletion curves at once: the untouched image classified once, each map sorted once.
+    """Computes several curves: classifies the untouched images once, and sorts each map once.
 
     Pure and jittable; every fraction and fill stays on the device.
 
@@ -148,7 +148,7 @@ def evaluate_deletion(
       precision: of float32 products, see `signed_jacobian`.
 
     Returns:
-      A `DeletionCurve` for each pair in `curves`, in an ordered dict, whose order jit keeps.
+      A `DeletionCurve` for each pair in `curves`, in an OrderedDict, because jit keeps its order.
 
     Raises:
       TypeError, ValueError: as `deletion_curve`; a pair naming an unknown fill or map.

@@ -1,8 +1,7 @@
-"""One row of the table of what a study can store: its arrays, how they are computed and summed.
+"""One row of the table of results that a study can store: its arrays, their functions and means.
 
-A new evaluation is an `Entry` in a file of its own, named in `registry`. Its function takes what
-the study's step has at hand at one of four points, and the step does no more than the chosen
-entries need:
+A new evaluation is an `Entry` in a file of its own, listed in `registry`. The study's step calls
+its function at one of four points, and computes no more than the chosen entries need:
 
 | function | called | takes | gives |
 |---|---|---|---|
@@ -11,7 +10,7 @@ entries need:
 | `of_pair` | per two chunks of classes | both chunks' gradients | `[b, m, n]` |
 | `of_network` | once per batch, after the maps | `Classified` | its arrays by name, and `valid` |
 
-All of them are pure and run on the device under one jit.
+All these functions are pure and run on the device under one jit.
 """
 
 import dataclasses
@@ -48,7 +47,7 @@ class Options(Protocol):
 
 
 class Sizes(NamedTuple):
-    """The sizes that arrays may have besides those of the options."""
+    """The sizes of arrays that do not follow from the options."""
 
     height: int
     width: int
@@ -109,12 +108,12 @@ class NetworkResult(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """What a study stores under one name."""
+    """The arrays that a study stores under one name."""
 
     name: str
-    """The word for it in `StudyConfig.store`."""
+    """The name that selects it in `StudyConfig.store`."""
     arrays: Callable[[Options, Sizes], Mapping[str, ArraySpec]]
-    """The arrays stored, by name; those of `of_class` and `of_pair` bear the entry's name."""
+    """The stored arrays, by name; an array of `of_class` or `of_pair` has the entry's name."""
     needs: frozenset[str] = frozenset()
     """Of "maps" (those of the study's methods), "extrema" (of all other classes' gradients) and
     "linear" (gradients by an estimator that is linear in the class scores)."""
@@ -123,9 +122,9 @@ class Entry:
     of_pair: Callable[[ClassRows, ClassRows], Float[Array, "b m n"]] | None = None
     of_network: Callable[[Classified], NetworkResult] | None = None
     mean: tuple[str, ...] = ()
-    """The arrays whose mean over valid images stands in the summary."""
+    """The arrays whose mean over valid images appears in the summary."""
     labels: Callable[[Options], Mapping[str, Sequence[Any]]] = lambda options: {}
-    """What the places along a dimension stand for, by the dimension's name."""
+    """The labels of the positions along a dimension, by the dimension's name."""
 
     def __post_init__(self) -> None:
         functions = (self.of_image, self.of_class, self.of_pair, self.of_network)

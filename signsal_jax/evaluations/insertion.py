@@ -25,9 +25,9 @@ class InsertionCurve(NamedTuple):
     """One insertion curve, image by image (see `insertion_curve`).
 
     Attributes:
-      agreement: `[b, f]`: the predicted class is that of the untouched image.
-      inserted: `[b, f]`: the share of pixels really inserted, in [0, 1].
-      valid: `[b]`: map and logits are free of NaN; where false, agreement means nothing.
+      agreement: `[b, f]`, true where the predicted class is that of the untouched image.
+      inserted: `[b, f]`, the share of pixels actually inserted, in [0, 1].
+      valid: `[b]`, true where map and logits are free of NaN; elsewhere agreement means nothing.
     """
 
     agreement: Bool[Array, "b f"]
@@ -49,7 +49,7 @@ def insertion_curve(
     """Inserts the most salient pixels into a canvas step by step and watches the predicted class.
 
     Pure and jittable. The counterpart of `deletion_curve`: a higher area under the curve is
-    better. Here too a blurred canvas leaves much of the image, and so starts higher.
+    better. A blurred canvas still shows much of the image, so its curve starts higher.
 
     Args:
       apply_fn: `apply_fn(variables, images) -> logits`, see `signsal_jax.ApplyFn`.
@@ -59,12 +59,12 @@ def insertion_curve(
       canvas: "black" (0), "white" (1), "blurred" (see `blur`), or any fill that
         `deletion_curve` takes.
       fractions: shares of inserted pixels, each in [0, 1].
-      rule: "paper" or "exact": which pixels a fraction selects, see `deletion_masks`.
+      rule: "paper" or "exact", decides which pixels a fraction selects, see `deletion_masks`.
       precision: of float32 products, see `signed_jacobian`.
 
     Returns:
       `InsertionCurve`: per image and fraction the agreement with the untouched image's
-      prediction (not the label) and the share of pixels really inserted.
+      prediction (not the label) and the share of pixels actually inserted.
 
     Raises:
       TypeError, ValueError: images or maps of the wrong rank, maps of another size than the
@@ -90,7 +90,7 @@ def insertion_curve(
     if isinstance(canvas, str):
         _checks.check_member("canvas", canvas, (*FILLS, "blurred"))
         canvas = blur(images) if canvas == "blurred" else canvas
-    fill_values(canvas, images, "canvas")  # named as it is called here
+    fill_values(canvas, images, "canvas")  # checked here, so that the message says "canvas"
     with matmul_precision(precision):
         logits = apply_fn(variables, images)
     _checks.check_logits(logits, len(images))
@@ -112,7 +112,7 @@ def insertion_curve(
 
 
 def _curves(options: Options) -> tuple[tuple[str, str], ...]:
-    """Those of deletion, and every map on the blurred canvas."""
+    """Returns the curves of deletion, and each map on the blurred canvas."""
     return (*options.curves, *(("blurred", method) for method in options.methods))
 
 

@@ -1,4 +1,4 @@
-"""Numbers per image of its input Jacobian: those of `signsal_jax.statistics`, stored."""
+"""Entries for the per-image statistics of the input Jacobian, see `signsal_jax.statistics`."""
 
 from collections.abc import Mapping
 
@@ -53,7 +53,7 @@ NORM = Entry(
 GRAM = Entry(
     "gram",
     arrays=lambda _, sizes: {"gram": _pairs(sizes)},
-    # It stands for the inner products of all weighted sums of classes, too.
+    # The Gram matrix also gives the inner products of weighted sums of classes.
     needs=frozenset({LINEAR}),
     of_pair=BY_PAIR["gram"],
 )

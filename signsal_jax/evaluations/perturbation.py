@@ -1,4 +1,4 @@
-"""Which pixels are deleted, most salient first, and what is put in their place."""
+"""Pixels to delete, most salient first, and the fill that replaces them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +19,7 @@ BLUR_SHARE = 1 / 16
 
 
 def fill_values(fill: Any, images: Array, name: str = "fill") -> Array:
-    """The fill as an array that broadcasts to the images `[b, h, w, c]`, in their dtype.
+    """Returns the fill as an array that broadcasts to the images `[b, h, w, c]`, in their dtype.
 
     Raises:
       TypeError, ValueError: an unknown name, an array of integers (such as an image with pixels
@@ -38,7 +38,7 @@ def fill_values(fill: Any, images: Array, name: str = "fill") -> Array:
     accepted = ((), images.shape[3:], images.shape[1:], images.shape)
     if values.shape not in accepted:
         raise ValueError(
-            f"{name}: expected 'black', 'white', a number, one value a channel "
+            f"{name}: expected 'black', 'white', a number, one value per channel "
             f"{list(images.shape[3:])}, or an image {list(images.shape[1:])}, got "
             f"shape {values.shape}"
         )
@@ -46,10 +46,10 @@ def fill_values(fill: Any, images: Array, name: str = "fill") -> Array:
 
 
 def deleted_counts(fractions: Any, size: int) -> np.ndarray:
-    """How many of `size` pixels each fraction deletes at most: `[f]`, by Python's round.
+    """Returns how many of `size` pixels each fraction deletes at most: `[f]`, by Python's round.
 
     Raises:
-      TypeError, ValueError: fractions that are no numbers in [0, 1].
+      TypeError, ValueError: fractions that are not numbers in [0, 1].
     """
     return np.asarray([round(float(f) * size) for f in _checks.check_fractions(fractions)])
 
@@ -60,14 +60,14 @@ def deletion_masks(
     fractions: Sequence[float] | np.ndarray = PAPER_FRACTIONS,
     rule: str = "paper",
 ) -> Bool[Array, "f b h w"]:
-    """Which pixels each fraction deletes, from one sort per map.
+    """Selects the pixels that each fraction deletes, by one sort per map.
 
     Args:
       maps: saliency maps `[b, h, w]`, higher means deleted earlier.
       fractions: shares of the N = h·w pixels, each in [0, 1].
       rule: "paper" deletes the pixels with map > t and map != 0, where t is the value at
         position round(f·N) of the descending order (Python's round): a sparse map deletes
-        fewer than f says. "exact" deletes exactly round(f·N) pixels, in descending order of
+        fewer pixels than that. "exact" deletes exactly round(f·N) pixels, in descending order of
         the map and, at ties, in reading order (row by row).
 
     Returns:
@@ -110,12 +110,12 @@ def deletion_masks(
 
 
 def delete(images: Images, mask: Bool[AnyArray, "b h w"], fill: Any = "black") -> Images:
-    """Overwrites the masked pixels, all channels of them, with the fill.
+    """Overwrites all channels of the masked pixels with the fill.
 
     Args:
       images: float `[b, h, w, c]`.
       mask: `[b, h, w]`, true where a pixel is deleted.
-      fill: "black" (0), "white" (1), a number, one value a channel `[c]`, or an image
+      fill: "black" (0), "white" (1), a number, one value per channel `[c]`, or an image
         `[h, w, c]` or `[b, h, w, c]`, such as the blurred input.
 
     Returns:
@@ -147,8 +147,8 @@ def blur(images: Images) -> Images:
       images: float `[b, h, w, c]`.
 
     Returns:
-      `[b, h, w, c]`, in the range of the images: near the border the weights of what lies
-      inside are scaled to a sum of 1.
+      `[b, h, w, c]`, in the range of the images: near the border, the weights of the pixels
+      inside the image are scaled to a sum of 1.
 
     >>> import jax.numpy as jnp
     >>> from signsal_jax.evaluations import blur

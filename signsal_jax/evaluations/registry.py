@@ -1,4 +1,4 @@
-"""The table of what a study can store: a new evaluation adds its entry here."""
+"""The table of results that a study can store: a new evaluation adds its entry here."""
 
 from collections.abc import Sequence
 
@@ -23,5 +23,5 @@ ENTRIES = {
 
 
 def chosen(store: Sequence[str]) -> list[Entry]:
-    """The entries of these names, in the order of the table."""
+    """Returns the entries with these names, in the order of the table."""
     return [entry for name, entry in ENTRIES.items() if name in store]

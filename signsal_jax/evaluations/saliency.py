@@ -1,4 +1,4 @@
-"""Stored as they are: the logits, the maps, and the closest other class in every pixel."""
+"""Entries for the logits, the maps, and the closest other class per pixel, stored unchanged."""
 
 from collections.abc import Mapping
 

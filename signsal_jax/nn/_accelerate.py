@@ -1,4 +1,4 @@
-"""Any classifier with the zoo's fast convolutions and pooling, without a change to its code."""
+"""Gives any classifier the zoo's fast convolutions and pooling, without a change to its code."""
 
 import functools
 from collections.abc import Sequence
@@ -21,13 +21,13 @@ Pairs = Sequence[tuple[int, int]]
 
 
 def accelerate(apply_fn: ApplyFn) -> ApplyFn:
-    """The same classifier with fast convolutions and max-pooling on CPU.
+    """Returns the same classifier with fast convolutions and max-pooling on CPU.
 
-    Traces `apply_fn` and evaluates what it does with `signsal_jax.nn`'s convolution and
-    max-pooling in the place of JAX's own, as Flax, Haiku and Equinox call them, in any layout.
-    On CPU they are faster forwards, and several times faster backwards. On TPU and GPU everything
-    stays as it was. Left as they are: dilated and non-square convolutions, and what is inside
-    `jax.lax.scan`, `cond`, `while_loop` or functions with derivatives of their own.
+    Traces `apply_fn` and evaluates the trace with the convolution and max-pooling of
+    `signsal_jax.nn` in place of JAX's own, which Flax, Haiku and Equinox call, in any layout.
+    On CPU the forward pass gets faster, and the backward pass several times faster. On TPU and GPU
+    nothing changes. Not replaced: dilated and non-square convolutions, and operations inside
+    `jax.lax.scan`, `cond`, `while_loop` or functions with custom derivatives.
 
     Exact zeros and ties stay exact: a window of zeros gives zero, at one position equal windows
     give equal bits, and so do equal windows at different positions unless the program shows that
@@ -38,7 +38,7 @@ def accelerate(apply_fn: ApplyFn) -> ApplyFn:
 
     Returns:
       A classifier with the same values and derivatives, up to rounding; keyword arguments
-      (`train=False`) are handed on. Jit what calls it: outside of jit it is traced at every call.
+      (`train=False`) are passed on. Call it inside jit: otherwise it is traced at every call.
 
     Raises:
       TypeError: not callable.
@@ -70,7 +70,7 @@ def accelerate(apply_fn: ApplyFn) -> ApplyFn:
 
 
 def _types(equation: jex.JaxprEqn) -> list[Any]:
-    """Shapes and number types of the operands and results."""
+    """Returns the shapes and dtypes of the operands and results."""
     return [atom.aval for atom in (*equation.invars, *equation.outvars)]
 
 
@@ -138,7 +138,7 @@ def _max_pool(equation: jex.JaxprEqn) -> Operation | None:
 
 
 def _padded(images: Array, pads: Pairs) -> tuple[Array, int]:
-    """Images `[b, h, w, c]` and what padding is left to do: the same on every side, or none."""
+    """Pads images unless all sides are alike: returns `[b, h, w, c]` and the padding left to do."""
     sides = {side for pair in pads for side in pair}
     if len(sides) == 1 and min(sides) >= 0:
         return images, sides.pop()

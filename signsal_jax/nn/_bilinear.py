@@ -2,12 +2,12 @@
 
 The sum `<cotangent, images * kernel>` is linear in each of the three. Leaving out one of them
 gives a bilinear map of the other two: to the outputs (convolution), to the images and to the
-kernel (its pullbacks). The derivatives of each map are the map itself, and its transposes are the
-other two. So three primitives are closed under every derivative, forward and reverse, and each of
-them is computed in the form that is fastest for it, instead of as another's transpose.
+kernel (its pullbacks). Each map is linear in each operand, so its JVP uses the same map, and its
+transposes are the other two. So the three primitives are closed under differentiation, forward and
+reverse, and each has its own fastest form instead of a transpose of another.
 
-A form may also do what no transpose of a linear program can: look at its operands. Winograd's
-does, to keep zeros exact.
+Unlike a transpose of a linear program, a form may also inspect the values of its operands.
+Winograd's does, to keep zeros exact.
 """
 
 import functools
@@ -49,7 +49,7 @@ def _on_cpu(left: Array, right: Array, *, geometry: Geometry, name: str) -> Arra
 def _mapped(
     primitive: Primitive, operands: tuple, axes: tuple, *, geometry: Geometry
 ) -> tuple[Array, int]:
-    """One kernel for all: their images are one larger batch."""
+    """Batches over images that share one kernel, as one larger batch of images."""
     left = jnp.moveaxis(operands[0], axes[0], 0)
     whole = left.reshape(left.shape[0] * left.shape[1], *left.shape[2:])
     result = primitive.bind(whole, operands[1], geometry=geometry)

@@ -1,4 +1,4 @@
-"""Convolutions on CPU, as stride-1 ones or as matrix products, by regrouping pixels."""
+"""Convolutions on CPU, turned into stride-1 ones or matrix products by regrouping pixels."""
 
 import math
 from typing import Any
@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-# A multiple of 12 and of 16: what oneDNN's blocks of 48 or 64 positions, the last two of them
-# halved, need to be whole numbers of its 6 (AVX2) or 8 (AVX-512) columns. Eigen's have 4.
+# A multiple of 12 and of 16, so that oneDNN's blocks of 48 or 64 positions (it halves the last two)
+# consist of whole groups of 6 (AVX2) or 8 (AVX-512) columns. Eigen's groups have 4.
 _POSITIONS = 48
 
 
 def output_size(size: int, window: int, strides: int, padding: int) -> int:
-    """How many windows fit along one axis."""
+    """Returns the number of windows that fit along one axis."""
     return (size + 2 * padding - window) // strides + 1
 
 
@@ -38,19 +38,19 @@ def convolve(
     holes: int = 1,
     wider: bool = False,
 ) -> Array:
-    """XLA's own convolution, in which equal windows give equal bits wherever they are.
+    """Computes XLA's own convolution, such that equal windows give equal bits wherever they are.
 
-    XLA's matrix product takes four, six or eight positions at a time; those left over at the end
-    are summed in another order. So more outputs are asked for than needed, and none is left over.
+    XLA's matrix product takes four, six or eight positions at a time and sums any remainder in
+    another order. So we compute more outputs than needed, to leave no remainder, and drop them.
 
     Args:
       images: `[b, h, w, c]`.
       kernel: `[kh, kw, c, o]`.
       strides: the step along height and width.
       sides: the zeros added above and below, left and right.
-      holes: the step between the pixels once zeros were put between them.
-      wider: ask for more columns than the images have. Of XLA's two routines for CPU, the one that
-        is up to twice as slow takes all whose outputs are no larger along any axis.
+      holes: the dilation of the images: the step between pixels after zeros are put between them.
+      wider: compute more columns than the images have. Otherwise, if no axis of the outputs is
+        larger than that of the images, XLA for CPU takes a routine that is up to twice as slow.
     """
     spans = [(n - 1) * holes + 1 for n in images.shape[1:3]]
     rows, columns = (
@@ -86,10 +86,10 @@ def split_phases(
 ) -> tuple[Array, int]:
     """Cuts a padded axis into its `strides` phases: `[..., blocks, strides, ...]`.
 
-    Strided slices would do, but their transpose is a pad with holes, which XLA's CPU code fills
-    element by element. Padding in front comes in whole blocks, so that the transpose moves
-    whole blocks too: `offset` is where the asked for padding begins in the first one, and the
-    axis covers `needed` elements from there.
+    Strided slices would work too, but their transpose is a pad with holes, which XLA's CPU code
+    fills element by element. The padding in front is rounded up to whole blocks, so that the
+    transpose moves whole blocks too. `offset` is where the requested padding begins in the first
+    block; the axis covers `needed` elements from there.
     """
     lead = -(-before // strides) * strides
     offset = lead - before
@@ -104,10 +104,10 @@ def split_phases(
 def image_blocks(
     images: Array, *, window: int, strides: int, padding: int
 ) -> tuple[Array, tuple[int, int]]:
-    """The images in blocks of `strides`² pixels: a strided convolution's become one of stride 1.
+    """Groups images into blocks of `strides`² pixels, so that a strided convolution has stride 1.
 
-    Returns the blocks `[b, outputs + taps - 1, ..., strides² * c]`, and how many elements of the
-    kernel's blocks, `taps` along each axis, lie before and behind the window.
+    Returns the blocks `[b, outputs + taps - 1, ..., strides² * c]`, and the number of kernel
+    elements to add before and behind the window to fill `taps` blocks along each axis.
     """
     sizes = [output_size(n, window, strides, padding) for n in images.shape[1:3]]
     offset = 0
@@ -151,7 +151,7 @@ def dense(images: Array, kernel: Array, *, strides: int, padding: int) -> Array:
     batch, height, width, channels = images.shape
     window, _, _, features = kernel.shape
     rows, columns = (output_size(size, window, strides, padding) for size in (height, width))
-    # Every output's taps, where they lie over the images: zero where none does.
+    # The weight of each image pixel for each output: a tap of the kernel, or zero outside of it.
     sides = [strides * (n - 1) for n in (rows, columns)]
     room = [(side, padding + size) for side, size in zip(sides, (height, width), strict=True)]
     spread = jnp.pad(kernel, (*room, (0, 0), (0, 0)))
@@ -166,7 +166,7 @@ def dense(images: Array, kernel: Array, *, strides: int, padding: int) -> Array:
 
 
 def depthwise(images: Array, kernel: Array, *, strides: int, padding: int) -> Array:
-    """One filter a channel, as a sum of shifted images."""
+    """A convolution with one filter per channel, as a sum of shifted images."""
     window, _, _, features = kernel.shape
     sizes = [output_size(size, window, strides, padding) for size in images.shape[1:3]]
     blocks, offset = images, 0

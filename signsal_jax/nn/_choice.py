@@ -1,4 +1,4 @@
-"""Which form of a convolution and of its pullbacks is fastest on CPU, by the static shapes."""
+"""Chooses, by static shapes, the fastest form on CPU of a convolution and of its pullbacks."""
 
 import functools
 from collections.abc import Callable
@@ -32,7 +32,7 @@ class Forms(NamedTuple):
 
 
 def forms(geometry: Geometry, *, batch: Any, features: int, dtype: Any) -> Forms:
-    """The forms for operands of these shapes."""
+    """Returns the forms for operands of these shapes."""
     window, padding, strides = geometry.window[0], geometry.padding, geometry.strides
     sizes = [
         _blocks.output_size(n, taps, strides, padding)
@@ -60,7 +60,7 @@ def forms(geometry: Geometry, *, batch: Any, features: int, dtype: Any) -> Forms
 
 
 def _each_window_sees_all(geometry: Geometry, sizes: list[int]) -> bool:
-    """Whether every window covers the whole map, so that two of them are only equal if zero."""
+    """Whether every window covers the whole map, so that two windows are equal only if zero."""
     return all(
         window - geometry.padding >= size and (count - 1) * geometry.strides <= geometry.padding
         for window, size, count in zip(geometry.window, geometry.size, sizes, strict=True)
@@ -68,7 +68,7 @@ def _each_window_sees_all(geometry: Geometry, sizes: list[int]) -> bool:
 
 
 def _alike(form: Form, geometry: Geometry) -> Forms:
-    """The same form for all three: the pullbacks are its transposes."""
+    """Uses one form for all three: the pullbacks are its transposes."""
 
     def to_images(cotangent: Array, kernel: Array) -> Array:
         shape = (cotangent.shape[0], *geometry.size, geometry.channels)

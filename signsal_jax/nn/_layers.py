@@ -1,8 +1,8 @@
 """Convolution and pooling for the zoo: channels last, torch's explicit padding.
 
-On TPU and GPU these are XLA's own operations. On CPU, where several of those are slow, above all
-in the pullback, the static shapes choose an equivalent that is fast in both directions
-(`_choice`), and exact zeros and ties stay exact.
+On TPU and GPU these are XLA's own operations. On CPU several of those are slow, above all in the
+pullback: there `_choice` picks, by the static shapes, an equivalent that is fast in both
+directions, and exact zeros and ties stay exact.
 """
 
 import functools
@@ -19,7 +19,7 @@ from signsal_jax.nn._bilinear import outputs_p
 
 @functools.partial(jax.jit, static_argnames=("window", "strides", "sides"), inline=True)
 def padded_max_pool(images: Array, window: int, strides: int, sides: _pool.Sides) -> Array:
-    """Max-pooling with its own padding on each of the four sides."""
+    """Max-pooling with separate padding for each of the four sides."""
     own = functools.partial(_pool.plain, window=window, strides=strides, sides=sides)
     if window > _pool.MAX_WINDOW or explicitly_sharded(images):
         return own(images)
@@ -84,7 +84,7 @@ def conv2d(
         exact_ties=exact_ties,
         precision=current_matmul_precision(),
     )
-    # The rewrites regroup axes, which JAX asks to be told about where one of them is split.
+    # The fast forms reshape axes, for which JAX requires explicit shardings if an axis is split.
     if explicitly_sharded(images) or explicitly_sharded(kernel):
         return _own.outputs(images, kernel, geometry=geometry)
     return outputs_p.bind(*varying_alike(images, kernel), geometry=geometry)
@@ -93,7 +93,7 @@ def conv2d(
 def max_pool(
     images: Float[Array, "b h w c"], *, window: int, strides: int, padding: int = 0
 ) -> Float[Array, "b h2 w2 c"]:
-    """The largest value in every window; padding never wins.
+    """Takes the largest value in each window; padding never wins.
 
     Args:
       images: `[b, h, w, c]`.

@@ -1,4 +1,4 @@
-"""XLA's own convolution and its pullbacks: the form for every platform but CPU."""
+"""XLA's own convolution and its pullbacks, used on every platform except CPU."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,21 +10,22 @@ from signsal_jax._vma import shaped_like
 
 
 class Geometry(NamedTuple):
-    """All of a convolution but its operands' values, types, and numbers of images and features."""
+    """A convolution without its operands' values, dtypes, and numbers of images and features."""
 
     size: tuple[int, ...]
     """Height and width of the images."""
     window: tuple[int, ...]
     """Height and width of the kernel."""
     channels: int
-    """Of the images; the kernel has as many in each group."""
+    """Channels of the images; the kernel has `channels / groups`."""
     strides: int
     padding: int
     groups: int
     exact_ties: bool
     """Equal windows give equal bits wherever they are in an image."""
     precision: str | None
-    """Of products on accelerators. Lowering comes after the settings around a call are gone."""
+    """Precision of products on accelerators, recorded because lowering runs outside the caller's
+    settings."""
 
 
 def transposed(linear: Callable[[Array], Array], shape: tuple[Any, ...], cotangent: Array) -> Array:
@@ -46,12 +47,12 @@ def outputs(images: Array, kernel: Array, *, geometry: Geometry) -> Array:
 
 
 def images(cotangent: Array, kernel: Array, *, geometry: Geometry) -> Array:
-    """Its pullback to the images."""
+    """The convolution's pullback to the images."""
     shape = (cotangent.shape[0], *geometry.size, geometry.channels)
     return transposed(lambda images: outputs(images, kernel, geometry=geometry), shape, cotangent)
 
 
 def kernel(images: Array, cotangent: Array, *, geometry: Geometry) -> Array:
-    """Its pullback to the kernel."""
+    """The convolution's pullback to the kernel."""
     shape = (*geometry.window, geometry.channels // geometry.groups, cotangent.shape[-1])
     return transposed(lambda kernel: outputs(images, kernel, geometry=geometry), shape, cotangent)

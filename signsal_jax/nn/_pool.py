@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-# Every tap is an operation of its own, and its number has to fit an int8.
+# Each tap is a separate operation, and its index must fit in an int8.
 MAX_WINDOW = 11
 
 
@@ -27,7 +27,7 @@ def plain(images: Array, *, window: int, strides: int, sides: Sides) -> Array:
 
 
 def _first_taps(size: list[int], outputs: list[int], window: int, strides: int, sides: Sides):
-    """The first tap of each window that is not padding, -1 if all of them are: `[1, h, w, 1]`."""
+    """Returns the first tap of each window that is not padding, or -1 if none: `[1, h, w, 1]`."""
     firsts, meets = [], []
     for n, count, (before, _) in zip(size, outputs, sides, strict=True):
         start = np.arange(count) * strides - before
@@ -40,7 +40,7 @@ def _first_taps(size: list[int], outputs: list[int], window: int, strides: int, 
 
 
 def _largest(images: Array, window: int, strides: int, sides: Sides) -> tuple[Array, Array]:
-    """The largest value of each window and its tap, the first in reading order at a tie."""
+    """Returns the largest value of each window and its tap, the first in reading order at a tie."""
     batch, *size, channels = images.shape
     pairs = zip(size, sides, strict=True)
     outputs = [(n + sum(side) - window) // strides + 1 for n, side in pairs]
@@ -67,10 +67,10 @@ def _largest(images: Array, window: int, strides: int, sides: Sides) -> tuple[Ar
 
 
 def _select(images: Array, winner: Array, *, window: int, strides: int, sides: Sides) -> Array:
-    """The winner of every window, summed over blocks of `strides`² pixels.
+    """Selects the winner of each window, by sums over blocks of `strides`² pixels.
 
-    A gather would compute the same. This form is for its transpose: every pixel asks the few
-    windows that cover it whether it won there, and the sum is written once.
+    A gather would compute the same. This form has a fast transpose: each pixel checks in which of
+    the few windows that cover it it won, and the sum is written once.
     """
     batch, *size, channels = images.shape
     # Pad by one extra block. Otherwise XLA fuses the unpadded slice of the winners with the search
@@ -122,6 +122,6 @@ def blockwise(images: Array, window: int, strides: int, sides: Sides) -> Array:
 def _blockwise_jvp(
     window: int, strides: int, sides: Sides, primals: tuple, tangents: tuple
 ) -> tuple[Array, Array]:
-    # Which tap wins is a constant for every derivative: the pool is linear around its input.
+    # The winning taps are constants for every derivative: around its input the pool is linear.
     best, winner = _largest(primals[0], window, strides, sides)
     return best, _select(tangents[0], winner, window=window, strides=strides, sides=sides)

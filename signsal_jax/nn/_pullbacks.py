@@ -8,14 +8,14 @@ from signsal_jax.nn._blocks import convolve, image_blocks, kernel_blocks
 
 
 def flipped(kernel: Array) -> Array:
-    """The kernel with which a stride-1 convolution's cotangent is convolved."""
+    """Returns the kernel to convolve the cotangent of a stride-1 convolution with."""
     return kernel[::-1, ::-1].transpose(0, 1, 3, 2)
 
 
 def _phase_taps(strides: int, window: int, padding: int) -> list[list[tuple[int, int]]]:
-    """For each phase of the pixels, the taps that it meets, and at which output from its block's.
+    """Returns, for each phase of the pixels, its taps and their outputs, relative to its block.
 
-    Tap t of the output o reads pixel o·strides - padding + t.
+    Tap t of output o reads pixel o·strides - padding + t.
     """
     return [
         [
@@ -28,7 +28,7 @@ def _phase_taps(strides: int, window: int, padding: int) -> list[list[tuple[int,
 
 
 def _interleaved(phases: list[Array], size: tuple[int, int], strides: int) -> Array:
-    """Pixels from their phases, each `[b, blocks, blocks, c]`, in reading order."""
+    """Puts pixels together from their phases, each `[b, blocks, blocks, c]`, in reading order."""
     pixels = jnp.stack(phases, axis=3)
     batch, *blocks, _, channels = pixels.shape
     pixels = pixels.reshape(batch, *blocks, strides, strides, channels).transpose(0, 1, 3, 2, 4, 5)
@@ -39,9 +39,9 @@ def _interleaved(phases: list[Array], size: tuple[int, int], strides: int) -> Ar
 def images_by_phases(
     cotangent: Array, kernel: Array, *, size: tuple[int, int], strides: int, padding: int
 ) -> Array:
-    """To images of this size: for each phase of the pixels a convolution with the taps it meets.
+    """Gradient of images of this size: one convolution per phase of the pixels, with its taps.
 
-    XLA would skip the holes of a dilated cotangent just as well, but sums their taps in an order
+    XLA can skip the holes of a dilated cotangent just as well, but it sums the taps in an order
     that depends on the position.
     """
     *windows, channels, _ = kernel.shape
@@ -70,7 +70,7 @@ def images_by_phases(
 def images_by_products(
     cotangent: Array, kernel: Array, *, size: tuple[int, int], strides: int, padding: int
 ) -> Array:
-    """To images of this small size: for each phase one product with all the taps it meets."""
+    """Gradient of images of this small size: one matrix product per phase, with all its taps."""
     window, _, channels, _ = kernel.shape
     blocks = [-(-n // strides) for n in size]
     reach = -(-window // strides)
@@ -96,10 +96,10 @@ def images_by_products(
 def images_by_blocks(
     cotangent: Array, kernel: Array, *, size: tuple[int, int], strides: int, padding: int
 ) -> Array:
-    """To images of this size and few channels, in blocks of `strides`² pixels.
+    """Gradient of images of this size with few channels, in blocks of `strides`² pixels.
 
-    The blocks' row taps are features of a convolution with a window of one row: with a window
-    of `taps`² it would have `strides² * c`, a dozen for a colour image, too few to fill a vector.
+    The row taps of the blocks become features of a convolution with a window of one row. A window
+    of `taps`² would leave `strides² * c` features, a dozen for a color image: too few for a vector.
     """
     window, _, channels, features = kernel.shape
     lead = -(-padding // strides) * strides
@@ -118,16 +118,16 @@ def images_by_blocks(
     pixels = blocks.reshape(batch, height, width, strides, strides, channels)
     pixels = pixels.transpose(0, 1, 3, 2, 4, 5)
     pixels = pixels.reshape(batch, height * strides, width * strides, channels)
-    # What lies before the images is cut off; behind the last window there may be more of them.
+    # Cut off the padding before the images; pad with zeros if they extend past the last window.
     edges = [(-lead, lead + n - have, 0) for n, have in zip(size, pixels.shape[1:3], strict=True)]
     return jax.lax.pad(pixels, jnp.zeros((), pixels.dtype), ((0, 0, 0), *edges, (0, 0, 0)))
 
 
 def kernel_by_rows(images: Array, cotangent: Array, *, window: int, padding: int) -> Array:
-    """To the kernel of a stride-1 convolution: a product of whole rows for every row of taps.
+    """Gradient of the kernel of a stride-1 convolution: one matrix product per kernel row.
 
-    The column taps are shifted cotangents side by side, which fill vectors that few channels
-    would not.
+    For the kernel columns, shifted cotangents are placed side by side: they fill vectors that few
+    channels alone would not.
     """
     _, _, width, channels = images.shape
     _, rows, _, features = cotangent.shape
@@ -148,10 +148,10 @@ def kernel_by_rows(images: Array, cotangent: Array, *, window: int, padding: int
 def kernel_by_blocks(
     images: Array, cotangent: Array, *, window: int, strides: int, padding: int
 ) -> Array:
-    """To the kernel of a strided convolution over few channels: a convolution with the cotangent.
+    """Gradient of the kernel of a strided convolution over few channels, as another convolution.
 
-    Images are its channels and channels its images. Columns of zeros make the cotangent wider
-    than the images: only then is it XLA's faster routine that takes it, as in `direct`.
+    It convolves the images with the cotangent, with the roles of images and channels swapped.
+    Columns of zeros widen the cotangent, because XLA then takes its faster routine, as in `direct`.
     """
     blocks, around = image_blocks(images, window=window, strides=strides, padding=padding)
     channels, features = images.shape[-1], cotangent.shape[-1]

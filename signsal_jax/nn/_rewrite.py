@@ -1,4 +1,4 @@
-"""Evaluating a program with other operations in the place of some of its own."""
+"""Evaluating a program with some of its operations replaced."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -12,15 +12,15 @@ from signsal_jax._jaxpr import bind
 
 Operation = Callable[..., Any]
 Rule = Callable[[jex.JaxprEqn], Operation | None]
-"""What to call in the place of an equation's operation; None leaves it as it is."""
+"""Returns the replacement of an equation's operation; None leaves the operation as it is."""
 Rules = Mapping[jex.Primitive, Rule]
 
 
 def evaluate(rules: Rules, program: jex.Jaxpr, consts: Sequence[Any], *args: Any) -> list[Any]:
-    """Evaluates a program, asking the rules about every operation that they have an entry for.
+    """Evaluates a program, replacing the operations for which the rules have a replacement.
 
-    Also inside jitted and checkpointed functions. What is inside `jax.lax.scan`, `cond`,
-    `while_loop` or functions with derivatives of their own stays as it is.
+    This includes the operations in jitted and checkpointed functions, but not those inside
+    `jax.lax.scan`, `cond`, `while_loop` or functions with custom derivatives.
     """
     values: dict[jex.Var, Any] = dict(zip(program.constvars, consts, strict=True))
     values |= zip(program.invars, args, strict=True)
@@ -28,7 +28,7 @@ def evaluate(rules: Rules, program: jex.Jaxpr, consts: Sequence[Any], *args: Any
         operands = [
             atom.val if isinstance(atom, jex.Literal) else values[atom] for atom in equation.invars
         ]
-        # The settings that were around the operation when it was traced.
+        # Restore the settings under which the operation was traced.
         with equation.ctx.manager:
             results = _operation(rules, equation)(*operands)
         if not equation.primitive.multiple_results:
@@ -43,7 +43,7 @@ def own(equation: jex.JaxprEqn) -> Operation:
 
 
 def inner_program(equation: jex.JaxprEqn) -> jex.ClosedJaxpr | None:
-    """What a jitted or checkpointed function does; None for every other operation."""
+    """Returns the program of a jitted or checkpointed function; None for any other operation."""
     if equation.primitive is primitives.jit_p:
         return equation.params["jaxpr"]
     if equation.primitive.name in ("remat2", "checkpoint"):  # the second in older JAX

@@ -1,4 +1,4 @@
-"""After which convolutions of a program two positions may still be compared."""
+"""Finds the convolutions of a program after which positions may still be compared."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -8,8 +8,8 @@ from jax.extend.core import primitives
 
 from signsal_jax.nn._rewrite import inner_program
 
-# Operations on each position by itself. All others but the few below may compare positions, for
-# all that is known of them: slices and concatenations shift positions against each other.
+# Operations on each position by itself. All others, except the few below, count as comparing
+# positions: slices and concatenations, for example, shift positions against each other.
 _POINTWISE = frozenset(
     (
         "abs",
@@ -72,19 +72,19 @@ Axes = tuple[int, ...]
 
 
 class _Origin(NamedTuple):
-    """Where values come from, and which of their axes run over the positions of an image."""
+    """The convolutions that values come from, and their axes over the positions of an image."""
 
     convolutions: frozenset[int] = frozenset()
     axes: Axes = ()
 
 
 def compared_convolutions(program: jex.ClosedJaxpr) -> set[int]:
-    """The `id` of each convolution after which the program may compare positions of an image.
+    """Returns the `id` of each convolution after which the program may compare positions.
 
-    Follows the outputs of every convolution until their positions are summed up. In between only
-    operations are allowed that are known to treat every position by itself. Outputs that are
-    left with positions count as compared, and so do those that meet their own sum again, as in
-    instance normalization.
+    Follows the outputs of each convolution until their positions are summed up. Any operation in
+    between that is not known to treat each position by itself counts as a comparison. Results of
+    the program that still have positions count as compared, and so do values that are combined
+    with their own sum, as in instance normalization.
     """
     compared: set[int] = set()
     none = [_Origin()] * len(program.in_avals)
@@ -112,7 +112,7 @@ def _follow(program: jex.Jaxpr, inputs: Sequence[_Origin], compared: set[int]) -
 
 
 def _through(equation: jex.JaxprEqn, operands: Sequence[_Origin], compared: set[int]) -> _Origin:
-    """The origin of an operation's results."""
+    """Returns the origin of an operation's results."""
     before = [origin for origin in operands if origin.convolutions]
     convolutions = frozenset().union(*(origin.convolutions for origin in before))
     rule = _RULES.get(equation.primitive.name)
@@ -150,7 +150,7 @@ def _broadcast(equation: jex.JaxprEqn, axes: Axes) -> Axes:
 
 
 def _relu(equation: jex.JaxprEqn, axes: Axes) -> Axes | None:
-    """Of all functions with derivatives of their own only `jax.nn.relu` is known."""
+    """Keeps the axes for `jax.nn.relu`, the only known function with custom derivatives."""
     program = equation.params["call_jaxpr"].jaxpr
     if len(program.eqns) == 1 and program.eqns[0].params.get("name") == "relu":
         inner = inner_program(program.eqns[0])

@@ -15,11 +15,11 @@ _ROWS = _TILE + _TAPS - 1
 
 
 def _transforms() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The matrices of a tile of rows: `output @ ((kernel @ g) * (image @ d))`.
+    """Returns the matrices for a tile of rows: `output @ ((kernel @ g) * (image @ d))`.
 
     Toom-Cook with five finite points and infinity. These points are exact in binary, and keep
-    the rounding error at twice that of the direct sum (the usual 0, ±1, ±2: three times, and
-    largest errors twice as large again).
+    the rounding error at twice that of the direct sum (with the usual 0, ±1, ±2 it is three times
+    that, with largest errors twice as large again).
     """
     points = np.array([0, 0.625, -0.625, 1.5, -1.5])
 
@@ -36,7 +36,7 @@ _OUTPUT, _KERNEL, _IMAGE = _transforms()
 
 
 def tiles(height: int) -> int:
-    """How many tiles of output rows an image has."""
+    """Returns the number of tiles of output rows per image."""
     return -(-height // _TILE)
 
 
@@ -50,7 +50,7 @@ def _combine(row: np.ndarray, parts: list[Array]) -> Array:
 
 
 def _seen(images: Array) -> Array:
-    """Whether the 3x3 window around each pixel has anything in it: `[b, h, w, 1]`."""
+    """Whether the 3x3 window around each pixel has a nonzero value: `[b, h, w, 1]`."""
     seen = (images != 0).any(-1, keepdims=True)
     for axis in (1, 2):
         sides = [(0, 0)] * 4
@@ -77,7 +77,7 @@ def conv3x3(images: Array, kernel: Array) -> Array:
     """
     batch, height, width, channels = images.shape
     count = tiles(height)
-    # One tile more than needed, of zeros, holds what the last one reaches into.
+    # Add a tile of zeros: the last tile reads rows beyond its own.
     bottom = _TILE * (count + 1) - height - 1
     rows = jnp.pad(images, ((0, 0), (1, bottom), (0, 0), (0, 0)))
     rows = rows.reshape(batch, count + 1, _TILE, width, channels)

@@ -115,7 +115,7 @@ class Entry:
     arrays: Callable[[Options, Sizes], Mapping[str, ArraySpec]]
     """The stored arrays, by name; an array of `of_class` or `of_pair` has the entry's name."""
     needs: frozenset[str] = frozenset()
-    """Of "maps" (those of the study's methods), "extrema" (of all other classes' gradients) and
+    """Any of "maps" (of the study's methods), "extrema" (of all other classes' gradients) and
     "linear" (gradients by an estimator that is linear in the class scores)."""
     of_image: Callable[[Explained], Mapping[str, Array]] | None = None
     of_class: Callable[[ClassRows], Float[Array, "b m"]] | None = None

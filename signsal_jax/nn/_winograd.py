@@ -18,8 +18,8 @@ def _transforms() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns the matrices for a tile of rows: `output @ ((kernel @ g) * (image @ d))`.
 
     Toom-Cook with five finite points and infinity. These points are exact in binary, and keep
-    the rounding error at twice that of the direct sum (with the usual 0, ±1, ±2 it is three times
-    that, with largest errors twice as large again).
+    the rounding error at twice that of the direct sum (the usual 0, ±1, ±2 have three times that of
+    the direct sum, and largest errors twice as large again).
     """
     points = np.array([0, 0.625, -0.625, 1.5, -1.5])
 

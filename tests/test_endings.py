@@ -20,7 +20,7 @@ def test_our_own_checks_and_the_system_are_expected_and_nothing_else(tmp_path):
     assert _endings.is_expected(raised_by(lambda: (tmp_path / "none").read_text()))
     # The same types, out of bugs: in code of others, and in a line of ours that is no check.
     assert not _endings.is_expected(raised_by(lambda: int("x")))
-    assert not _endings.is_expected(raised_by(lambda: _checks.check_methods(3, ["a"])))
+    assert not _endings.is_expected(raised_by(lambda: _checks.check_member("a", 1, 3)))
     assert not _endings.is_expected(KeyError("x"))
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from signsal_jax import _files
 
-# One colour a map, the same in both panels.
+# One color per map, the same in both panels.
 _COLORS = {
     "vanilla": "#555555",
     "positive": "#d1495b",

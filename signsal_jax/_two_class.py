@@ -6,6 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array
 
+from signsal_jax import _checks
 from signsal_jax._types import ApplyFn
 
 
@@ -45,4 +46,5 @@ def two_class(apply_fn: ApplyFn) -> ApplyFn:
     >>> signsal_jax.two_class(apply_fn)(1.0, jnp.ones((1, 2, 2, 1))).tolist()
     [[0.0, 3.0]]
     """
+    _checks.check_classifier(apply_fn)
     return _TwoClass(apply_fn)

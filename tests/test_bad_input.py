@@ -37,6 +37,7 @@ NOT_FRACTIONS = [
 ]
 NOT_A_CHUNK = [0, -1, 1.0, "x", True, [1], np.ones(2)]
 NOT_CLASSES = ["x", 1.5, [0.5], [None], RAGGED, [True], [99], [-1], 1j, {"a": 1}]
+NOT_RIVALS = [None, 0, 3, -1, [], [1, 1], *NOT_CLASSES]
 NOT_A_KEY = [None, "x", 3, 1.5, np.ones(2), jnp.ones(2), jax.random.split(jax.random.key(0))]
 NOT_A_COUNT = [None, "x", 0, -1, 1.5, True, [1], 2**70, float("inf")]
 NOT_A_SHARE = [None, "x", 0, 1, -0.5, float("nan"), float("inf"), True, [0.5], 0.5j]
@@ -68,6 +69,7 @@ class NotCallable(nnx.Module):
 
 # Function, arguments that are right, and by name values that are wrong.
 CASES = [
+    (signsal_jax.two_class, {"apply_fn": toys.mlp}, {"apply_fn": NOT_CALLABLE}),
     (
         signsal_jax.signed_jacobian,
         CLASSIFIER,
@@ -79,6 +81,7 @@ CASES = [
         {
             **GRADIENT,
             "target": [None, *NOT_CLASSES],
+            "rivals": NOT_RIVALS,
             "class_chunk": NOT_A_CHUNK,
             "output": NOT_A_NAME,
         },
@@ -89,6 +92,7 @@ CASES = [
         {
             **GRADIENT,
             "target": [None, *NOT_CLASSES],
+            "rivals": NOT_RIVALS,
             "class_chunk": NOT_A_CHUNK,
             "output": NOT_A_NAME,
             "methods": NOT_METHODS,

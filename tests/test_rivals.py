@@ -93,8 +93,8 @@ def test_a_tie_goes_to_the_lowest_index():
     [
         (0, ValueError, "rivals: expected from 1 to 29 other classes, got 0"),
         (30, ValueError, "got 30"),
-        (True, ValueError, "rivals: expected 'all'"),
-        ([], ValueError, "rivals: expected 'all'"),
+        (True, TypeError, "rivals: expected integer"),
+        ([], TypeError, "rivals: expected integer"),
         ([1, 1], ValueError, "distinct classes"),
         ([1, 30], ValueError, r"rivals: expected class indices in \[0, 29\], got 30"),
         ([1.5], TypeError, "rivals: expected integer"),

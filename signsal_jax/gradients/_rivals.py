@@ -35,7 +35,7 @@ def resolve_rivals(
         own = jnp.arange(num_classes)[None] == target[:, None]
         found = jax.lax.top_k(jnp.where(own, -jnp.inf, logits), int(rivals))[1]
     else:
-        named = np.asarray(rivals)
+        named = np.asarray(_checks.check_integers("rivals", rivals))
         if named.ndim != 1 or not named.size or len(np.unique(named)) != named.size:
             raise ValueError(
                 f"rivals: expected 'all', a number of classes, or distinct classes, got {rivals!r}"

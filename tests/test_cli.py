@@ -112,7 +112,7 @@ def test_a_bug_is_not_dressed_up_as_a_mistake(toy, tmp_path, capsys, monkeypatch
     def buggy(*_, **__):
         return bug()
 
-    monkeypatch.setattr(report, "maps_figure", buggy)
+    monkeypatch.setattr(report.explanation, "maps_figure", buggy)
     assert signsal("explain", picture(tmp_path / "a.png"), "--out", tmp_path / "out") == 70
     error = capsys.readouterr().err
     assert error.startswith("Traceback")
@@ -285,7 +285,7 @@ def test_an_interrupted_explanation_keeps_what_was_complete_and_goes_on(
         drawn.append(path.name)
         return maps_figure(examples, path, **options)
 
-    monkeypatch.setattr(report, "maps_figure", interrupted)
+    monkeypatch.setattr(report.explanation, "maps_figure", interrupted)
     status = 130 if interruption is KeyboardInterrupt else 1
     assert signsal("explain", *paths, "--out", out) == status
     error = capsys.readouterr().err
@@ -310,7 +310,7 @@ def test_what_changed_is_explained_again(toy, tmp_path, monkeypatch):
         drawn.append(path.name)
         return maps_figure(examples, path, **options)
 
-    monkeypatch.setattr(report, "maps_figure", recorded)
+    monkeypatch.setattr(report.explanation, "maps_figure", recorded)
 
     def drawn_by(*arguments):
         drawn.clear()
@@ -409,6 +409,29 @@ def test_the_gradient_method_is_the_librarys_and_recorded(toy, tmp_path):
         for method in METHODS:
             np.testing.assert_allclose(maps[method], expected.maps[method][0], atol=1e-5)
     assert results_of(out)["estimator"] == json.loads(json.dumps(gradients.describe(smooth)))
+
+
+@pytest.mark.parametrize(
+    ("given", "rivals"), [(["1"], 1), (["eel"], [2]), (["0", "2"], [0, 2]), (["all"], "all")]
+)
+def test_rivals_are_the_librarys_and_recorded(toy, tmp_path, given, rivals):
+    path, out = picture(tmp_path / "a.png"), tmp_path / "out"
+    assert signsal("explain", path, "--target", 1, "--rivals", *given, "--out", out) == 0
+    expected = jax.jit(
+        lambda variables, images: signsal_jax.saliency_maps(
+            toy.apply_fn, variables, images, target=1, rivals=rivals
+        )
+    )(toy.variables, read_image(path, SHAPE)[None])
+    with np.load(out / "a.npz") as maps:
+        for method in METHODS:
+            np.testing.assert_allclose(maps[method], expected.maps[method][0], atol=1e-5)
+    assert results_of(out)["configuration"]["rivals"] == given
+
+
+@pytest.mark.parametrize("given", [["0"], ["3"], ["cow"], ["0", "cat"], ["0", "7"]])
+def test_impossible_rivals(toy, tmp_path, capsys, given):
+    arguments = ["explain", picture(tmp_path / "a.png"), "--rivals", *given]
+    assert_refused(capsys, tmp_path, "--rivals: expected", arguments=arguments)
 
 
 def test_an_option_of_another_gradient_method(toy, tmp_path, capsys):

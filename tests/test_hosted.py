@@ -40,7 +40,9 @@ def test_any_chunk_is_the_definition_and_the_whole(network, expected, class_chun
     ):
         toys.assert_close(found, wanted)
     for name in whole._fields:
-        if name.endswith("class") or name == "target":
+        if getattr(whole, name) is None:
+            assert getattr(extrema, name) is None
+        elif name.endswith("class") or name == "target":
             np.testing.assert_array_equal(getattr(extrema, name), getattr(whole, name))
         else:
             toys.assert_close(getattr(extrema, name), getattr(whole, name), 1e-6)
@@ -60,7 +62,7 @@ def test_one_forward_pass_and_one_compilation(network):
 def test_programs_have_no_callback(network):
     """JAX's persistent cache does not keep programs that call back into Python."""
     hosted = HostedExtrema(network[0], class_chunk=2)
-    logits, target, extrema, residuals = hosted._start(network[1], IMAGES)
+    logits, target, _, _, extrema, residuals = hosted._start(network[1], IMAGES)
     classes = np.arange(2, dtype=np.int32)
     for lowered in (
         hosted._start.lower(network[1], IMAGES),
@@ -77,5 +79,22 @@ def test_any_estimator(network):
     whole = jax.jit(
         lambda variables, images: class_extrema(network[0], variables, images, **settings)
     )(network[1], IMAGES)
+    for name in ("gradient", "highest", "lowest"):
+        toys.assert_close(getattr(extrema, name), getattr(whole, name), 1e-6)
+
+
+@pytest.mark.parametrize("rivals", [3, [0, 2, 6]])
+def test_rivals(network, rivals):
+    ticks = []
+    hosted = HostedExtrema(network[0], class_chunk=2, target=2, rivals=rivals)
+    extrema = hosted(network[1], IMAGES, ticks.append)
+    whole = jax.jit(
+        lambda variables, images: class_extrema(
+            network[0], variables, images, target=2, rivals=rivals
+        )
+    )(network[1], IMAGES)
+    assert sum(ticks) == 4
+    np.testing.assert_array_equal(extrema.rivals, whole.rivals)
+    np.testing.assert_array_equal(extrema.highest_class, whole.highest_class)
     for name in ("gradient", "highest", "lowest"):
         toys.assert_close(getattr(extrema, name), getattr(whole, name), 1e-6)

@@ -5,27 +5,15 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-
-from signsal_jax import _files, report
+from signsal_jax.report import write_explanation
 
 # Starting a process costs as much as drawing this many figures.
 _WORTH_A_PROCESS = 16
 _MOST_PROCESSES = 4
 _WAITING_PER_PROCESS = 4
-
-
-def write_explanation(folder: Path, figure: str | None, maps: str, example: report.Example) -> None:
-    """Writes the figure, if its name is not None, and the arrays."""
-    if figure is not None:
-        report.maps_figure([example], folder / figure, over_photo=True)
-    _files.write_atomically(
-        folder / maps, lambda file: np.savez_compressed(file, allow_pickle=False, **example.maps)
-    )
 
 
 class Drawing:

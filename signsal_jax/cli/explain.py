@@ -54,6 +54,9 @@ class Explain:
     )
     target: int | None = None
     """The class index to explain (default: the predicted class)."""
+    rivals: tuple[str, ...] = ("all",)
+    """Which other classes active and inactive compare with: all, a number K for those with the K
+    highest scores, or names (or several indices) of classes."""
     precision: Literal["highest", "high", "default"] = "highest"
     """Of float32 products on devices that would round them; "default" is fastest there."""
     figures: bool = True
@@ -71,6 +74,7 @@ class Explain:
             raise ValueError(
                 f"--target: expected a class index in [0, {classes - 1}], got {self.target}"
             )
+        self._rivals(model)
         _files.check_writable(self.out)
         pictures = list(dict.fromkeys(self.images))
         folder = Explanations(self.out, self._head(model))
@@ -138,7 +142,40 @@ class Explain:
 
     def _passes(self, model: Model) -> int:
         """Backward passes per picture."""
-        return len(model.class_names) if {*self.methods} & {*COMPARATIVE_METHODS} else 1
+        if not {*self.methods} & {*COMPARATIVE_METHODS}:
+            return 1
+        rivals = self._rivals(model)
+        if rivals == "all":
+            return len(model.class_names)
+        return 1 + (rivals if isinstance(rivals, int) else len(rivals))
+
+    def _rivals(self, model: Model) -> str | int | list[int]:
+        """As `saliency_maps` takes them.
+
+        Raises:
+          ValueError: a class that the network does not have, named twice, or too many.
+        """
+        names, classes = model.class_names, len(model.class_names)
+        if self.rivals == ("all",):
+            return "all"
+        if len(self.rivals) == 1 and self.rivals[0] not in names and self.rivals[0].isdecimal():
+            count = int(self.rivals[0])
+            if not 1 <= count < classes:
+                raise ValueError(f"--rivals: expected from 1 to {classes - 1}, got {count}")
+            return count
+        found = []
+        for rival in self.rivals:
+            if rival in names:
+                found.append(names.index(rival))
+            elif rival.isdecimal() and int(rival) < classes:
+                found.append(int(rival))
+            else:
+                raise ValueError(
+                    f"--rivals: expected all, a number, or classes of the network, got {rival!r}"
+                )
+        if not found or len(set(found)) < len(found):
+            raise ValueError(f"--rivals: expected each class once, got {' '.join(self.rivals)}")
+        return found
 
     def _compute(self, model: Model, tick: Callable[[int], Any]) -> Compute:
         """The maps of a batch; `tick` is called with the number of backward passes done."""
@@ -148,7 +185,7 @@ class Explain:
             "precision": self.precision,
             "estimator": self.estimator.make(),
         }
-        if self._passes(model) == 1:
+        if not {*self.methods} & {*COMPARATIVE_METHODS}:
             step = jax.jit(
                 lambda variables, images: saliency_maps(
                     model.apply_fn, variables, images, methods=self.methods, **settings
@@ -161,7 +198,8 @@ class Explain:
                 return saliency
 
             return target_alone
-        hosted = HostedExtrema(model.apply_fn, class_chunk=_CLASS_CHUNK, **settings)
+        rivals = self._rivals(model)
+        hosted = HostedExtrema(model.apply_fn, class_chunk=_CLASS_CHUNK, rivals=rivals, **settings)
         maps = jax.jit(lambda extrema: maps_from_extrema(extrema, methods=self.methods))
 
         def all_classes(images: Images) -> Saliency:

@@ -12,7 +12,13 @@ from signsal_jax import _checks
 from signsal_jax._types import ApplyFn, ClassExtrema, Images, Variables
 from signsal_jax.gradients._chunks import in_chunks
 from signsal_jax.gradients._extrema import resolve_target
-from signsal_jax.gradients._linearize import CPU_CLASSES, linearize, same_class_gradients
+from signsal_jax.gradients._linearize import (
+    CPU_CLASSES,
+    class_gradients,
+    linearize,
+    same_class_gradients,
+)
+from signsal_jax.gradients._rivals import resolve_rivals
 from signsal_jax.gradients._running import (
     RunningExtrema,
     nan_where_not_finite,
@@ -33,7 +39,7 @@ class HostedExtrema:
     Args:
       apply_fn: `apply_fn(variables, images) -> logits`, see `signsal_jax.ApplyFn`.
       class_chunk: classes pulled back in one call; None for all.
-      target: as for `class_extrema`.
+      target: as for `class_extrema`, as are rivals.
       settings: further arguments of `class_extrema`: output, precision, estimator.
 
     >>> import jax.numpy as jnp
@@ -54,6 +60,7 @@ class HostedExtrema:
         *,
         class_chunk: int | None = None,
         target: Any = "predicted",
+        rivals: Any = "all",
         **settings: Any,
     ):
         _checks.check_class_chunk(class_chunk)
@@ -67,7 +74,13 @@ class HostedExtrema:
             program = jax.make_jaxpr(pullback)(jnp.zeros_like(logits))
             empty = no_extrema(images)
             pullbacks[jax.typeof(empty.gradient)] = program.jaxpr
-            return logits, resolve_target(logits, target), empty, program.consts
+            resolved = resolve_target(logits, target)
+            others = resolve_rivals(rivals, logits, resolved)
+            if others is None:
+                compared = jnp.arange(logits.shape[1], dtype=jnp.int32)
+            else:
+                compared = jnp.concatenate([resolved[None], others.T])
+            return logits, resolved, others, compared, empty, program.consts
 
         def update(
             residuals: list[Array], logits: Array, target: Array, extrema: Any, classes: Array
@@ -78,7 +91,8 @@ class HostedExtrema:
                 return jex.jaxpr_as_fun(program)(cotangent)[0]
 
             def step(extrema: RunningExtrema, some: Array) -> tuple[RunningExtrema, None]:
-                gradients = same_class_gradients(pullback, some, logits)
+                pull_back = same_class_gradients if some.ndim == 1 else class_gradients
+                gradients = pull_back(pullback, some, logits)
                 return with_classes(extrema, some, gradients, target, logits.shape[1]), None
 
             def few_at_a_time(extrema: RunningExtrema) -> RunningExtrema:
@@ -96,13 +110,11 @@ class HostedExtrema:
         self, variables: Variables, images: Images, tick: Callable[[int], Any]
     ) -> ClassExtrema:
         """Returns the extrema; after each chunk, calls `tick` with its number of classes."""
-        logits, target, extrema, residuals = self._start(variables, images)
-        num_classes = logits.shape[1]
-        classes = jnp.arange(num_classes, dtype=jnp.int32)
-        left = num_classes
-        for chunk in in_chunks(classes, self._chunk, padding=num_classes):
+        logits, target, rivals, compared, extrema, residuals = self._start(variables, images)
+        left = len(compared)
+        for chunk in in_chunks(compared, self._chunk, padding=logits.shape[1]):
             extrema = jax.block_until_ready(self._update(residuals, logits, target, extrema, chunk))
             tick(min(left, len(chunk)))
             left -= len(chunk)
         gradient = nan_where_not_finite(extrema.gradient, images)
-        return ClassExtrema(logits, target, *extrema._replace(gradient=gradient))
+        return ClassExtrema(logits, target, *extrema._replace(gradient=gradient), rivals=rivals)

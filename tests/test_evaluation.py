@@ -322,3 +322,12 @@ def test_no_examples_where_nothing_is_correct(tmp_path):
     model = toy_model(lambda _, x: x.mean((1, 2, 3))[:, None] * jnp.asarray([[4.0, 3, 2, 1]]), ())
     store = evaluate(tmp_path / "study", dataset, model)
     assert report.compute_examples(store, model, [dataset]) == []
+
+
+def test_no_examples_of_what_is_no_picture(tmp_path):
+    """Two channels, such as of a radar: evaluated, but there is nothing to show."""
+    shape = (4, 4, 2)
+    dataset, model = runs.random_dataset(3, shape, CLASSES), toy_model(shape=shape)
+    store = evaluate(tmp_path / "study", dataset, model)
+    assert report.compute_examples(store, model, [dataset]) == []
+    assert "maps.png" not in report.write_report(store, tmp_path / "report").files

@@ -18,6 +18,8 @@ from signsal_jax.study import JoinedSplits, Store, StudyConfig
 
 MOST_EXAMPLES = 20
 EXAMPLES = "examples.npz"
+_DRAWN = (1, 3)
+"""Channels of what can be shown as a picture."""
 
 
 class Example(NamedTuple):
@@ -43,10 +45,13 @@ def compute_examples(store: Store, model: Model, splits: Sequence[data.Dataset])
       store: the study.
       model: its network.
       splits: its data.
+
+    Returns:
+      The examples; none where images are neither gray nor RGB.
     """
     config, images = StudyConfig().replaced(store.manifest["config"]), JoinedSplits(splits)
     rows = [images[number] for number in example_images(store)]
-    if not rows:
+    if not rows or model.input_shape[2] not in _DRAWN:
         return []
     pixels = data.to_float(np.stack([image for image, _ in rows]))
     maps = jax.device_get(_maps(model, pixels, config))

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import random
 import shutil
 import socket
@@ -19,6 +20,7 @@ from signsal_jax.evaluations import insertion_curve
 from signsal_jax.evaluations.entry import ArraySpec, Entry
 from signsal_jax.evaluations.registry import ENTRIES
 from signsal_jax.study import (
+    EVALUATION,
     StudyConfig,
     StudyError,
     UnfinishedError,
@@ -152,6 +154,28 @@ def test_only_what_is_stored_is_computed(store, methods, pullbacks):
     jax.effects_barrier()
     assert counts == {"forwards": 1, "pullbacks": pullbacks}
     assert found.keys() == array_specs(config, (6, 6, 2), 5).keys()
+
+
+def test_memory_is_flat_in_classes(monkeypatch):
+    """The step of an evaluation as an accelerator runs it: classes together, a chunk at a time."""
+
+    def default_alone(*operands, default, **_):
+        return default(*operands)
+
+    monkeypatch.setattr(jax.lax, "platform_dependent", default_alone)
+    images, labels = jnp.zeros((4, 12, 12, 3)), jnp.zeros(4, jnp.int32)
+
+    def memory(classes, class_chunk):
+        config = StudyConfig(store=EVALUATION, fractions=(0.5,), class_chunk=class_chunk)
+        step = functools.partial(
+            study_step, toys.cnn, config=config, mesh=sharding.make_mesh(jax.devices()[:1])
+        )
+        variables = toys.cnn_variables(0, classes, 3)
+        compiled = jax.jit(step).lower(variables, images, labels).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    assert memory(400, 10) < 1.3 * memory(40, 10)
+    assert memory(400, None) > 5 * memory(40, None)
 
 
 def test_a_new_evaluation_is_one_entry(undisturbed, tmp_path, monkeypatch):

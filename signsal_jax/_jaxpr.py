@@ -1,6 +1,6 @@
 """Classifiers as JAX programs (jaxprs): tracing them and applying their operations."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -38,3 +38,13 @@ def bind(equation: jex.JaxprEqn, *operands: Any) -> Any:
         functions, params = params
         return primitive.bind(*functions, *operands, **params)
     return primitive.bind(*operands, **params)
+
+
+def inner_programs(equation: jex.JaxprEqn) -> Iterator[jex.Jaxpr]:
+    """Yields the programs among an operation's parameters, such as a loop's body."""
+    for value in equation.params.values():
+        for item in value if isinstance(value, tuple | list) else [value]:
+            if isinstance(item, jex.ClosedJaxpr):
+                yield item.jaxpr
+            elif isinstance(item, jex.Jaxpr):
+                yield item

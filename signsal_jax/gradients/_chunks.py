@@ -10,7 +10,7 @@ from jax import Array, export
 from jaxtyping import Int
 
 from signsal_jax import _checks
-from signsal_jax._jaxpr import trace
+from signsal_jax._jaxpr import inner_programs, trace
 from signsal_jax._types import ApplyFn, Images, Variables
 
 # The memory that pullbacks may take with class_chunk="auto". A pullback holds about two arrays of
@@ -46,7 +46,7 @@ def _array_bytes(program: jex.Jaxpr) -> Iterator[Any]:
             aval: Any = value.aval
             if hasattr(aval, "shape"):
                 yield math.prod(aval.shape) * aval.dtype.itemsize
-        for inner in jex.jaxprs_in_params(equation.params):
+        for inner in inner_programs(equation):
             yield from _array_bytes(inner)
 
 

@@ -95,7 +95,7 @@ def _convolution(compared: set[int], equation: jex.JaxprEqn) -> Operation | None
     def convolve(images: Array, kernel: Array) -> Array:
         images = images.transpose([images_axes[axis] for axis in (0, 2, 3, 1)])
         kernel = kernel.transpose([kernel_axes[axis] for axis in (2, 3, 1, 0)])
-        images, padding = _padded(images, params["padding"])
+        images, padding = _padded(images, _padding(params))
         outputs = _layers.conv2d(
             images,
             kernel,
@@ -124,17 +124,22 @@ def _max_pool(equation: jex.JaxprEqn) -> Operation | None:
     ):
         return None
     others = [axis for axis in range(4) if axis not in spatial]
-    if any(strides[axis] != 1 or params["padding"][axis] != (0, 0) for axis in others):
+    if any(strides[axis] != 1 or _padding(params)[axis] != (0, 0) for axis in others):
         return None
     order = (others[0], *spatial, others[1])
 
     def pool(images: Array) -> Array:
-        rows, columns = (tuple(params["padding"][axis]) for axis in spatial)
+        rows, columns = (_padding(params)[axis] for axis in spatial)
         size, step = window[spatial[0]], strides[spatial[0]]
         outputs = _layers.padded_max_pool(images.transpose(order), size, step, (rows, columns))
         return outputs.transpose(np.argsort(order))
 
     return _on_cpu(equation, pool)
+
+
+def _padding(params: dict[str, Any]) -> list[tuple[int, int]]:
+    """The padding per axis; before JAX 0.9 it consists of NumPy's integers."""
+    return [(int(low), int(high)) for low, high in params["padding"]]
 
 
 def _padded(images: Array, pads: Pairs) -> tuple[Array, int]:

@@ -1,5 +1,6 @@
 """Classifying images after deletion or insertion, in the fastest order."""
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from jax import Array, export
 from jaxtyping import Bool, Float, Int
 
 from signsal_jax import _checks
+from signsal_jax._once import run_once
 from signsal_jax._precision import at_least_float32, matmul_precision
 from signsal_jax._types import ApplyFn, Images, Variables
 from signsal_jax.evaluations.entry import ArraySpec, NetworkResult, Options
@@ -159,8 +161,9 @@ def _agreements(
         curves = 1  # the batch may be of any size
     else:
         curves = min(max(_CPU_PIXELS // max(pixels, 1), 1), len(masks))
-    return jax.lax.platform_dependent(
-        masks,
+    by_platform = functools.partial(
+        jax.lax.platform_dependent,
         cpu=over_fractions(curves, _CPU_FRACTIONS if curves == len(masks) else 1),
         default=over_fractions(1, 1),
     )
+    return run_once(by_platform, masks)

@@ -1,11 +1,13 @@
 """The mean of the gradients at several places around each image or on the way to it."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from signsal_jax._once import run_once
 from signsal_jax._precision import at_least_float32
 from signsal_jax._types import ApplyFn, Gradients, Images, Variables
 from signsal_jax._vma import varying_like
@@ -56,7 +58,8 @@ def mean_pullback(
         one = jax.eval_shape(at, first)
         # Start the sum at -0: adding it changes no number, while 0 + -0 would lose the sign.
         nothing = jnp.full(one.shape, -0.0, at_least_float32(one.dtype))
-        total = jax.lax.scan(add, varying_like(nothing, one), places)[0]
+        sum_over = functools.partial(jax.lax.scan, add)
+        total, _ = run_once(sum_over, varying_like(nothing, one), places)
         return (total / count).astype(one.dtype)
 
     return pullback

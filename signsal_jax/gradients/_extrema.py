@@ -1,5 +1,6 @@
 """The target's gradient and the extrema of the other classes' gradients, streamed over classes."""
 
+import functools
 from typing import Any
 
 import jax
@@ -8,6 +9,7 @@ from jax import Array
 from jaxtyping import Int
 
 from signsal_jax import _checks
+from signsal_jax._once import run_once
 from signsal_jax._types import ApplyFn, ClassExtrema, Images, Logits, Variables
 from signsal_jax._vma import check_images_differ
 from signsal_jax.gradients._chunks import in_chunks, resolve_chunk
@@ -162,6 +164,9 @@ def class_extrema(
         extrema = jax.lax.scan(update, start, pairs)[0]
         return update(extrema, compared[full:])[0] if full < len(compared) else extrema
 
-    extrema = jax.lax.platform_dependent(no_extrema(images), cpu=few_at_a_time, default=by_chunks)
+    by_platform = functools.partial(
+        jax.lax.platform_dependent, cpu=few_at_a_time, default=by_chunks
+    )
+    extrema = run_once(by_platform, no_extrema(images))
     gradient = nan_where_not_finite(extrema.gradient, images)
     return ClassExtrema(logits, target, *extrema._replace(gradient=gradient), rivals=rivals)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from signsal_jax import _checks
+from signsal_jax._once import run_once
 from signsal_jax._types import ApplyFn, ClassGradients, Images, Logits, Variables
 from signsal_jax.gradients._chunks import in_chunks, resolve_chunk
 from signsal_jax.gradients._estimator import Estimator
@@ -99,4 +100,5 @@ def signed_jacobian(
         rows = rows.reshape(-1, *rows.shape[2:])[: len(classes)]
         return jnp.moveaxis(rows, 0, 1)
 
-    return logits, jax.lax.platform_dependent(classes.T, cpu=one_by_one, default=by_chunks)
+    by_platform = functools.partial(jax.lax.platform_dependent, cpu=one_by_one, default=by_chunks)
+    return logits, run_once(by_platform, classes.T)

@@ -1,5 +1,6 @@
 """The logits and the pullback of an estimator, and class gradients computed by that pullback."""
 
+import functools
 from typing import Any
 
 import jax
@@ -8,6 +9,7 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from signsal_jax import _checks
+from signsal_jax._once import run_once
 from signsal_jax._types import ApplyFn, Gradients, Images, Logits, Variables
 from signsal_jax._vma import check_images_differ, explicitly_sharded, varying_like
 from signsal_jax.gradients._estimator import Estimator, Pullback, check_estimator
@@ -79,7 +81,8 @@ def class_gradients(
     def looped(classes: Array) -> Array:
         return looped_gradients(pullback, classes, logits, axis=0)
 
-    return jax.lax.platform_dependent(classes, cpu=looped, default=together)
+    by_platform = functools.partial(jax.lax.platform_dependent, cpu=looped, default=together)
+    return run_once(by_platform, classes)
 
 
 def same_class_gradients(

@@ -1,6 +1,7 @@
 """SmoothGrad: the gradient averaged over noisy copies of the image."""
 
 import dataclasses
+import functools
 import math
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from jax import Array
 
 from signsal_jax import _checks
+from signsal_jax._once import run_once
 from signsal_jax._precision import matmul_precision
 from signsal_jax._types import ApplyFn, Images, Logits, Variables
 from signsal_jax.gradients._average import mean_pullback
@@ -46,7 +48,8 @@ class SmoothGrad:
             return self.noise * jax.random.normal(key, (1, *images.shape[1:]), images.dtype)
 
         # Draw one sample at a time: drawing all at once briefly takes four times the memory.
-        offsets = jax.lax.map(draw, jax.random.split(self.key, self.samples))
+        draw_all = functools.partial(jax.lax.map, draw)
+        offsets = run_once(draw_all, jax.random.split(self.key, self.samples))
 
         def move(offset: Array) -> Array:
             return images + offset

@@ -12,7 +12,7 @@ from jax import Array, export
 from jaxtyping import Bool, Float, Int
 
 from signsal_jax import _checks
-from signsal_jax._once import run_once
+from signsal_jax._jaxpr import run_once
 from signsal_jax._precision import at_least_float32, matmul_precision
 from signsal_jax._types import ApplyFn, Images, Variables
 from signsal_jax.evaluations.entry import ArraySpec, NetworkResult, Options

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from signsal_jax._once import run_once
+from signsal_jax._jaxpr import run_once
 from signsal_jax._precision import at_least_float32
 from signsal_jax._types import ApplyFn, Gradients, Images, Variables
 from signsal_jax._vma import varying_like

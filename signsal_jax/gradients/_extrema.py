@@ -9,7 +9,7 @@ from jax import Array
 from jaxtyping import Int
 
 from signsal_jax import _checks
-from signsal_jax._once import run_once
+from signsal_jax._jaxpr import run_once
 from signsal_jax._types import ApplyFn, ClassExtrema, Images, Logits, Variables
 from signsal_jax._vma import check_images_differ
 from signsal_jax.gradients._chunks import in_chunks, resolve_chunk

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from signsal_jax import _checks
-from signsal_jax._once import run_once
+from signsal_jax._jaxpr import run_once
 from signsal_jax._types import ApplyFn, ClassGradients, Images, Logits, Variables
 from signsal_jax.gradients._chunks import in_chunks, resolve_chunk
 from signsal_jax.gradients._estimator import Estimator

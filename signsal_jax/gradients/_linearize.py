@@ -9,7 +9,7 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from signsal_jax import _checks
-from signsal_jax._once import run_once
+from signsal_jax._jaxpr import run_once
 from signsal_jax._types import ApplyFn, Gradients, Images, Logits, Variables
 from signsal_jax._vma import check_images_differ, explicitly_sharded, varying_like
 from signsal_jax.gradients._estimator import Estimator, Pullback, check_estimator

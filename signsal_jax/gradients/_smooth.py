@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 
 from signsal_jax import _checks
-from signsal_jax._once import run_once
+from signsal_jax._jaxpr import run_once
 from signsal_jax._precision import matmul_precision
 from signsal_jax._types import ApplyFn, Images, Logits, Variables
 from signsal_jax.gradients._average import mean_pullback

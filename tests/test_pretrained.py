@@ -91,14 +91,14 @@ def test_a_prefix_is_removed_and_recorded(resnet20, saved):
 
 def test_one_error_lists_everything_though_the_classifier_is_missing(resnet20, saved):
     wrong = dict(resnet20, extra=np.ones(1, np.float32))
-    wrong["conv1.weight"] = np.ones((16, 1, 3, 3), np.float32)
+    wrong["conv1.weight"] = np.ones((16, 3, 5, 5), np.float32)
     del wrong["linear.weight"], wrong["bn1.bias"]
     path = saved(wrong)
     assert lines_of("cifar_resnet20", path) == [
         f"{path}: weights that do not fit cifar_resnet20 (akamaster/pytorch_resnet_cifar10)",
         "  missing (2): bn1.bias, linear.weight",
         "  unused (1): extra",
-        "  of another shape (1): conv1.weight (expected [16, 3, 3, 3], got [16, 1, 3, 3])",
+        "  of another shape (1): conv1.weight (expected [16, 3, 3, 3], got [16, 3, 5, 5])",
     ]
 
 

@@ -680,6 +680,7 @@ def test_options_are_declared_once(tmp_path, capsys):
         shown = capsys.readouterr().out
         for field in fields:
             assert f"--{field.name.replace('_', '-')}" in shown
+        assert all(name in shown for name in study.STORABLE)
     file = tmp_path / "all.toml"
     values = {
         name: value

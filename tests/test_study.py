@@ -156,6 +156,24 @@ def test_only_what_is_stored_is_computed(store, methods, pullbacks):
     assert found.keys() == array_specs(config, (6, 6, 2), 5).keys()
 
 
+def test_the_gradient_method_is_the_configurations(tmp_path):
+    fields = {"estimator": "integrated_gradients", "steps": 2, "baseline": 1.0}
+    run(tmp_path / "study", store=("maps",), storage="float32", images=4, **fields)
+    store = open_study(tmp_path / "study")
+    assert store.manifest["estimator"] == {
+        "name": "integrated_gradients", "baseline": 1.0, "steps": 2,
+    }  # fmt: skip
+    model, dataset = study_worker.model(), study_worker.splits()[0]
+    saliency = signsal_jax.saliency_maps(
+        model.apply_fn,
+        model.variables,
+        data.to_float(dataset.source.images[:4]),
+        estimator=signsal_jax.integrated_gradients(1.0, steps=2),
+    )
+    for method, maps in saliency.maps.items():
+        toys.assert_close(store.arrays()[f"map_{method}"][:], maps)
+
+
 def test_memory_is_flat_in_classes(monkeypatch):
     """The step of an evaluation as an accelerator runs it: classes together, a chunk at a time."""
 
@@ -165,8 +183,8 @@ def test_memory_is_flat_in_classes(monkeypatch):
     monkeypatch.setattr(jax.lax, "platform_dependent", default_alone)
     images, labels = jnp.zeros((4, 12, 12, 3)), jnp.zeros(4, jnp.int32)
 
-    def memory(classes, class_chunk):
-        config = StudyConfig(store=EVALUATION, fractions=(0.5,), class_chunk=class_chunk)
+    def memory(classes):
+        config = StudyConfig(store=EVALUATION, fractions=(0.5,), class_chunk=10)
         step = functools.partial(
             study_step, toys.cnn, config=config, mesh=sharding.make_mesh(jax.devices()[:1])
         )
@@ -174,8 +192,7 @@ def test_memory_is_flat_in_classes(monkeypatch):
         compiled = jax.jit(step).lower(variables, images, labels).compile()
         return compiled.memory_analysis().temp_size_in_bytes
 
-    assert memory(400, 10) < 1.3 * memory(40, 10)
-    assert memory(400, None) > 5 * memory(40, None)
+    assert memory(400) < 1.3 * memory(40)
 
 
 def test_a_new_evaluation_is_one_entry(undisturbed, tmp_path, monkeypatch):
@@ -397,6 +414,9 @@ def test_the_next_chunk_is_started_before_one_is_written():
         ({"images": 0}, "images: expected at least 1, got 0"),
         ({"target": "truth"}, "target: expected one of predicted, label; got 'truth'"),
         ({"storage": "int8"}, "storage: expected one of float16, float32; got 'int8'"),
+        ({"estimator": "x"}, "estimator: expected one of plain, .*; got 'x'"),
+        ({"steps": 2}, "steps: expected with the estimator integrated_gradients, got plain"),
+        ({"estimator": "smooth_grad", "samples": 0}, "samples: expected an integer in .*, got 0"),
         ({"precision": "x"}, "precision: expected one of highest, high, default; got 'x'"),
         ({"split": "test+test"}, r"split: expected each split once, got 'test\+test'"),
         ({"target": (1,)}, r"target: expected int \| str, got \(1,\)"),

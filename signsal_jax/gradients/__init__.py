@@ -23,7 +23,6 @@ from signsal_jax.gradients._linearize import (
 )
 from signsal_jax.gradients._named import (
     NAMES as NAMES,
-    check_settings as check_settings,
     named_estimator as named_estimator,
 )
 from signsal_jax.gradients._path import integrated_gradients as integrated_gradients

@@ -1,6 +1,6 @@
 """Estimators by name, with plain settings: for command lines and configuration files."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -25,15 +25,6 @@ _MAKERS: dict[str, tuple[Callable[..., Estimator], tuple[str, ...]]] = {
 NAMES = tuple(_MAKERS)
 
 
-def check_settings(name: str, settings: Iterable[str]) -> None:
-    """Raises unless an estimator of this name takes all these settings."""
-    _checks.check_member("estimator", name, NAMES)
-    for setting in settings:
-        if setting not in _MAKERS[name][1]:
-            owner = next(other for other, (_, own) in _MAKERS.items() if setting in own)
-            raise ValueError(f"{setting}: expected with the estimator {owner}, got {name}")
-
-
 def named_estimator(name: str, **settings: Any) -> Estimator:
     """Makes the estimator of a name; settings that are not given are its own defaults.
 
@@ -49,5 +40,12 @@ def named_estimator(name: str, **settings: Any) -> Estimator:
     >>> gradients.named_estimator("smooth_grad", samples=4).name
     'smooth_grad'
     """
-    check_settings(name, settings)
+    _checks.check_member("estimator", name, NAMES)
+    owners = {setting: other for other, (_, own) in _MAKERS.items() for setting in own}
+    for setting in settings:
+        _checks.check_member("settings", setting, tuple(owners))
+        if owners[setting] != name:
+            raise ValueError(
+                f"{setting}: expected with the estimator {owners[setting]}, got {name}"
+            )
     return _MAKERS[name][0](**settings)

@@ -12,7 +12,7 @@ from signsal_jax import _checks
 from signsal_jax.evaluations.deletion import PAPER_CURVES
 from signsal_jax.evaluations.perturbation import PAPER_FRACTIONS, RULES
 from signsal_jax.evaluations.registry import ENTRIES
-from signsal_jax.gradients import NAMES, Estimator, check_settings, named_estimator
+from signsal_jax.gradients import NAMES, Estimator, named_estimator
 from signsal_jax.maps import METHODS
 
 STORABLE = tuple(ENTRIES)
@@ -90,7 +90,7 @@ class StudyConfig:
         if len(set(self.splits)) < len(self.splits) or "" in self.splits:
             raise ValueError(f"split: expected each split once, got {self.split!r}")
 
-        check_settings(self.estimator, self._estimator_settings())
+        self.make_estimator()  # raises where its settings do not fit
 
     def replaced(self, fields: Mapping[str, Any]) -> "StudyConfig":
         """The configuration with fields as TOML or JSON has them: with lists for tuples."""

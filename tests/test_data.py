@@ -595,3 +595,9 @@ def test_training_images_go_with_their_labels():
 def test_a_batch_larger_than_the_set_spans_epochs():
     _, labels = data.training_batches(in_memory(3), 7, 0)[0]
     assert np.bincount(labels).tolist() in ([3, 2, 2], [2, 3, 2], [2, 2, 3])
+
+
+@pytest.mark.parametrize("image_size", [(0, 8), (8, 10**9)])
+def test_image_sizes_have_limits(image_size):
+    with pytest.raises(ValueError, match=r"image_size: expected \(height, width\), each from 1 to"):
+        data.load("mnist5k", "test", image_size=image_size)

@@ -12,9 +12,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from tqdm import tqdm
 
 from signsal_jax import _files, _provenance, checkpoint, data, sharding
+from signsal_jax._progress import progress
 from train import saved, step as steps, task as tasks, together
 from train.config import TrainConfig
 from train.metrics_file import MetricsFile
@@ -154,13 +154,12 @@ def _train(config: TrainConfig, task: tasks.Task, last: int, mesh: jax.sharding.
         if together.is_first():
             metrics = MetricsFile(config.out / "metrics.csv", start)
         bar = stack.enter_context(
-            tqdm(
-                total=last,
+            progress(
+                f"training {config.model}",
+                last,
+                "step",
                 initial=start,
-                desc=f"training {config.model}",
-                unit="step",
-                delay=2,
-                disable=not together.is_first(),
+                hidden=not together.is_first(),
             )
         )
         sums, since = [], time.monotonic()

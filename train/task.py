@@ -7,9 +7,9 @@ import numpy as np
 from flax import nnx
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from tqdm import tqdm
 
 from signsal_jax import data, models, sharding
+from signsal_jax._progress import progress
 from signsal_jax.models.pretrained import load_network
 from signsal_jax.models.registry import HEADED
 from signsal_jax.models.resnet import IMAGENET_CLASSES, WithHead
@@ -116,8 +116,10 @@ def _features(
     features, labels = [], []
     total = -(-len(dataset) // batch_size)
     title = f"features of {dataset.split}"
-    for batch in tqdm(data.batches(dataset, batch_size), title, total, unit="batch", delay=2):
-        images = sharding.place(mesh, _own_rows(batch.images))
-        features.append(np.asarray(apply(variables, images))[batch.mask])
-        labels.append(batch.labels[batch.mask])
+    with progress(title, total, "batch") as bar:
+        for batch in data.batches(dataset, batch_size):
+            images = sharding.place(mesh, _own_rows(batch.images))
+            features.append(np.asarray(apply(variables, images))[batch.mask])
+            labels.append(batch.labels[batch.mask])
+            bar.update()
     return data.Arrays(np.concatenate(features), np.concatenate(labels))

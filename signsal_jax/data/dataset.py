@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from PIL import Image
-from tqdm import tqdm
 
 from signsal_jax._extras import extra
+from signsal_jax._progress import progress
 from signsal_jax.data import fingerprint
 from signsal_jax.data.reading import Source, read_ahead, to_float
 
@@ -115,10 +115,11 @@ def in_memory(dataset: Dataset) -> Dataset:
     title = f"reading {dataset.name} {dataset.split}"
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         elements = pool.map(source.__getitem__, range(len(source)))
-        # delay: no progress bar for anything that takes less than two seconds.
-        for row, (image, label) in enumerate(tqdm(elements, title, len(source), delay=2)):
-            images = np.empty((len(source), *shape), image.dtype) if images is None else images
-            images[row], labels[row] = image, label
+        with progress(title, len(source), "image") as bar:
+            for row, (image, label) in enumerate(elements):
+                images = np.empty((len(source), *shape), image.dtype) if images is None else images
+                images[row], labels[row] = image, label
+                bar.update()
     if images is None:
         return dataset
     return dataclasses.replace(dataset, source=Arrays(images, labels, read_from=source))

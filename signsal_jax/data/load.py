@@ -12,6 +12,20 @@ from signsal_jax.data.folders import load_folder
 from signsal_jax.data.photos import printable
 from signsal_jax.data.tfds import default_data_dir, load_tfds
 
+# Pixels of a side; more is a slip of the keyboard, and would fill the memory before it showed.
+_MAX_SIDE = 2**14
+
+
+def _check_image_size(image_size: Any) -> None:
+    if image_size is not None and not (
+        isinstance(image_size, tuple | list)
+        and len(image_size) == 2
+        and all(isinstance(side, int) and 1 <= side <= _MAX_SIDE for side in image_size)
+    ):
+        raise ValueError(
+            f"image_size: expected (height, width), each from 1 to {_MAX_SIDE}, got {image_size!r}"
+        )
+
 
 def load(
     name: str,
@@ -50,9 +64,11 @@ def load(
       ImportError: the extra that reads the set is not installed.
       NotPreparedError: no prepared copy; the message has the folder and the command to make one.
       FileNotFoundError: no file or folder at that path.
-      ValueError: an unknown name or split, not an image classification set, an unreadable npz
-        file, an empty folder, or images of many sizes without `image_size`.
+      ValueError: an image size below 1 or above 16384, an unknown name or split, not an image
+        classification set, an unreadable npz file, an empty folder, or images of many sizes
+        without `image_size`.
     """
+    _check_image_size(image_size)
     if name == MNIST5K:
         return mnist5k(split, image_size)
     directory = Path(data_dir or default_data_dir())

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from scripts.published_accuracy import IMAGENETTE_IDS
 from signsal_jax import from_nnx, models, nn, weights
 from signsal_jax.models import registry
 from signsal_jax.models.cifar_resnet import CifarResNet
@@ -20,6 +19,8 @@ from signsal_jax.models.normalize import Normalize
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "tests" / "data"
 SHARED = ROOT.parent / "shared"
+# The places of Imagenette's classes among ImageNet's, in the order of its WordNet ids.
+IMAGENETTE_IDS = np.array([0, 217, 482, 491, 497, 566, 569, 571, 574, 701])
 
 _spec = importlib.util.spec_from_file_location("_parity", ROOT / "scripts" / "record_parity.py")
 assert _spec is not None

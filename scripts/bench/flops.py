@@ -15,13 +15,23 @@ def _convolution(eqn: Any) -> int:
     return 2 * math.prod(eqn.outvars[0].aval.shape) * math.prod(kernel) // features
 
 
+def _own_convolution(eqn: Any) -> int:
+    """The same for the convolution of `signsal_jax.nn`, whose kernel has its features last."""
+    _, kernel = (var.aval.shape for var in eqn.invars)
+    return 2 * math.prod(eqn.outvars[0].aval.shape) * math.prod(kernel[:-1])
+
+
 def _product(eqn: Any) -> int:
     (contracted, _), _ = eqn.params["dimension_numbers"]
     left = eqn.invars[0].aval.shape
     return 2 * math.prod(eqn.outvars[0].aval.shape) * math.prod(left[axis] for axis in contracted)
 
 
-_COUNTS = {"conv_general_dilated": _convolution, "dot_general": _product}
+_COUNTS = {
+    "conv_general_dilated": _convolution,
+    "conv2d": _own_convolution,
+    "dot_general": _product,
+}
 
 
 def _sub_jaxprs(value: Any) -> Iterator[Any]:

@@ -3,9 +3,7 @@
 import dataclasses
 from typing import Literal
 
-import jax
-
-from signsal_jax.gradients import Estimator, integrated_gradients, plain, smooth_grad
+from signsal_jax.gradients import Estimator, named_estimator
 
 # Which options belong to which method.
 _OWN = {
@@ -50,8 +48,6 @@ class EstimatorOptions:
                 raise ValueError(
                     f"--{name}: expected with --estimator {owner}, got {self.estimator}"
                 )
-        if self.estimator == "plain":
-            return plain()
-        if self.estimator == "smooth_grad":
-            return smooth_grad(jax.random.key(settings.pop("seed", 0)), **settings)
-        return integrated_gradients(**settings)
+        if "seed" in settings:
+            settings["noise_seed"] = settings.pop("seed")
+        return named_estimator(self.estimator, **settings)

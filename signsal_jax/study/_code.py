@@ -21,6 +21,8 @@ _ROOTS = (
     # What turns the bytes of a data set into pixels.
     "signsal_jax.data.load",
 )
+# What is imported there and only shows how far the work is.
+_NOT_NUMBERS = {"signsal_jax._progress"}
 
 
 @functools.cache
@@ -37,7 +39,7 @@ def code_modules() -> list[str]:
     found, waiting = set(), [*_ROOTS]
     while waiting:
         module = waiting.pop()
-        if module not in found:
+        if module not in found and module not in _NOT_NUMBERS:
             found.add(module)
             waiting += _imported(module)
     return sorted(found)

@@ -310,6 +310,22 @@ def test_an_impossible_option_is_said_before_anything_is_written(monkeypatch, ca
     assert list(tmp_path.iterdir()) == []
 
 
+def test_debug_shows_the_traceback_of_a_mistake(monkeypatch, capsys, tmp_path):
+    assert run_command(monkeypatch, "--out", tmp_path / "run", "--debug", "--epochs", 0) == 1
+    error = capsys.readouterr().err
+    assert "Traceback" in error
+    assert error.endswith("train: epochs: expected at least 1, got 0\n")
+
+
+@pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt(), 130), (KeyError("x"), 70)])
+def test_interruptions_and_bugs_have_statuses_of_their_own(monkeypatch, tmp_path, error, status):
+    def fail(config):
+        raise error
+
+    monkeypatch.setattr(command, "train", fail)
+    assert run_command(monkeypatch, "--out", tmp_path) == status
+
+
 def test_the_papers_runs_say_what_to_expect(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(command, "train", lambda config: 0.5)
     assert run_command(monkeypatch, "--out", tmp_path, "--seed", 43) == 0

@@ -1,19 +1,21 @@
 """Trains a network from the command line.
 
 python -m train --dataset cifar10 --model cnn --out runs/cifar10-cnn
+
+With --debug, every error shows its traceback.
 """
 
 import dataclasses
 import inspect
 import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import jax
 import tyro
 
+from signsal_jax import _endings
 from signsal_jax._cache import enable_compilation_cache
-from signsal_jax.checkpoint import RunError
-from signsal_jax.data import NotPreparedError
 from train import expected, together
 from train.config import TrainConfig
 from train.loop import train
@@ -45,23 +47,28 @@ def _options(
     return config, processes
 
 
-def main() -> int:
-    """Parses the command line and trains; user errors end in one line, not a traceback."""
-    try:
-        config, processes = tyro.cli(
-            _options, prog="python -m train", description=inspect.getdoc(TrainConfig)
-        )
-        enable_compilation_cache()
-        processes.join()
-        if together.is_first() and (line := expected.line(config)):
-            print(line, flush=True)
-        accuracy = train(config)
-    except (RunError, NotPreparedError, ValueError, ImportError, FloatingPointError, OSError) as e:
-        print(f"train: {e}", file=sys.stderr)
-        return 1
+def _run(arguments: Sequence[str]) -> int:
+    config, processes = tyro.cli(
+        _options, prog="python -m train", description=inspect.getdoc(TrainConfig), args=arguments
+    )
+    enable_compilation_cache()
+    processes.join()
+    if together.is_first() and (line := expected.line(config)):
+        print(line, flush=True)
+    accuracy = train(config)
     if together.is_first():
         print(f"test accuracy {accuracy:.4f}, run folder {config.out}")
     return 0
+
+
+def main() -> int:
+    """Parses the command line and trains.
+
+    Exit statuses: those of `signsal_jax._endings.run`, and 2 for a wrong option.
+    """
+    given = sys.argv[1:]
+    arguments = [argument for argument in given if argument != "--debug"]
+    return _endings.run("train", lambda: _run(arguments), debug=len(arguments) < len(given))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from PIL import Image
 
 import signsal_jax
 from signsal_jax import _files, _provenance, checkpoint, cli, data, gradients, report, study
+from signsal_jax.cli import _computation
 from signsal_jax.cli._network import NetworkOptions, provenance
 from signsal_jax.data.photos import read_image
 from signsal_jax.evaluations.deletion import PAPER_CURVES
@@ -377,11 +378,39 @@ def test_names_of_every_kind(toy, tmp_path, capsys, name):
     assert capsys.readouterr().out.count("\n") == 2
 
 
+@pytest.mark.parametrize(
+    ("pictures", "one_class", "shape"),
+    [
+        (1, False, (1, 8)),
+        (3, False, (2, 4)),
+        (9, False, (8, 1)),
+        (1, True, (1, 1)),
+        (9, True, (8, 1)),
+    ],
+)
+def test_pictures_are_split_over_the_devices_and_then_classes(pictures, one_class, shape):
+    mesh = _computation.make_mesh(pictures, one_class=one_class)
+    assert (mesh.shape["data"], mesh.shape["class"]) == shape
+
+
+def test_a_folder_stands_for_the_pictures_in_it(toy, tmp_path, capsys):
+    (tmp_path / "in/deep").mkdir(parents=True)
+    paths = [picture(tmp_path / "in" / name) for name in ("b.png", "deep/a.png")]
+    (tmp_path / "in/.hidden").write_text("")
+    out = tmp_path / "out"
+    assert signsal("explain", tmp_path / "in", paths[1], "--out", out) == 0
+    assert [entry["image"] for entry in results_of(out)["images"]] == [str(path) for path in paths]
+    assert_refused(capsys, tmp_path, "--out", arguments=["explain", out, "--out", out / "deeper"])
+    (tmp_path / "none").mkdir()
+    arguments = ["explain", tmp_path / "none", "--out", out]
+    assert_refused(capsys, tmp_path, "expected pictures, got none", arguments=arguments)
+
+
 def test_methods_without_rivals_need_one_pullback(toy, tmp_path, monkeypatch):
     apply_fn, counts = toys.counted(toy.apply_fn)
     model = toy._replace(apply_fn=apply_fn)
     monkeypatch.setattr(NetworkOptions, "load", lambda self, default=None: model)
-    monkeypatch.setattr("signsal_jax.cli.explain.HostedExtrema", None)
+    monkeypatch.setattr("signsal_jax.cli._computation.HostedExtrema", None)
     path, out = picture(tmp_path / "a.png"), tmp_path / "out"
     methods = ["vanilla", "negative"]
     assert signsal("explain", path, "--methods", *methods, "--out", out) == 0

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from signsal_jax import sharding
 from signsal_jax.gradients import HostedExtrema, class_extrema, smooth_grad
 from tests import toys
 
@@ -98,3 +99,25 @@ def test_rivals(network, rivals):
     np.testing.assert_array_equal(extrema.highest_class, whole.highest_class)
     for name in ("gradient", "highest", "lowest"):
         toys.assert_close(getattr(extrema, name), getattr(whole, name), 1e-6)
+
+
+@pytest.mark.parametrize(("class_devices", "rivals"), [(1, "all"), (4, "all"), (2, 3)])
+def test_over_devices(network, class_devices, rivals):
+    settings = {"class_chunk": 3, "rivals": rivals}
+    images = np.concatenate([IMAGES, IMAGES[::-1], np.zeros_like(IMAGES), IMAGES * 0.5])
+    images[5, 0, 0, 0] = np.nan
+    mesh = sharding.make_mesh(jax.devices()[:8], class_devices=class_devices)
+    ticks = []
+    found = HostedExtrema(network[0], mesh=mesh, **settings)(
+        network[1], sharding.place(mesh, images), ticks.append
+    )
+    wanted = HostedExtrema(network[0], **settings)(network[1], images, lambda n: None)
+    assert sum(ticks) == (CLASSES if rivals == "all" else 1 + rivals)
+    for name in wanted._fields:
+        pair = getattr(found, name), getattr(wanted, name)
+        if name.endswith("class") or name == "target":
+            np.testing.assert_array_equal(*pair)
+        elif pair[1] is None:
+            assert pair[0] is None
+        else:
+            np.testing.assert_allclose(*pair, rtol=1e-5, atol=1e-6)

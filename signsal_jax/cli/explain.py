@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,26 +14,22 @@ import tyro
 
 from signsal_jax import _files, report
 from signsal_jax._progress import progress, write
-from signsal_jax._types import Images
-from signsal_jax.attribution import saliency_maps
+from signsal_jax.cli._computation import computation, make_mesh
 from signsal_jax.cli._drawing import Drawing
 from signsal_jax.cli._estimator import EstimatorOptions
 from signsal_jax.cli._explanations import Explanations
 from signsal_jax.cli._network import NetworkOptions, provenance
+from signsal_jax.data.folders import files_in
 from signsal_jax.data.photos import PictureError, printable, read_image
-from signsal_jax.gradients import HostedExtrema, describe
-from signsal_jax.maps import COMPARATIVE_METHODS, METHODS, Saliency, maps_from_extrema
+from signsal_jax.gradients import describe
+from signsal_jax.maps import COMPARATIVE_METHODS, METHODS, Saliency
 from signsal_jax.models import Model
 from signsal_jax.models.pretrained import PACKAGED
 from signsal_jax.weights import sha256
 
 _TOP = 5
-# Classes pulled back between two signs of progress.
-_CLASS_CHUNK = 20
 # Pictures computed together: several small ones, and one where a picture takes long.
 _MOST_TOGETHER, _VALUES_TOGETHER = 8, 2**25
-
-Compute = Callable[[Images], Saliency]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +41,8 @@ class Explain:
     """
 
     images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[IMAGE ...]")]
-    """The pictures: JPEG, PNG, GIF, BMP, TIFF, WebP or PPM."""
+    """The pictures: JPEG, PNG, GIF, BMP, TIFF, WebP or PPM; a folder stands for all files in it,
+    at any depth, but hidden ones."""
     network: tyro.conf.OmitArgPrefixes[NetworkOptions]
     methods: tuple[Literal[METHODS], ...] = METHODS  # pyright: ignore[reportInvalidTypeForm]
     """The maps; without active and inactive, one backward pass does instead of one per class."""
@@ -76,7 +73,7 @@ class Explain:
             )
         self._rivals(model)
         _files.check_writable(self.out)
-        pictures = list(dict.fromkeys(self.images))
+        pictures = self._pictures()
         folder = Explanations(self.out, self._head(model))
         suffixes = [".npz", ".png"] if self.figures else [".npz"]
         stems = folder.plan(pictures, suffixes, self.network.files())
@@ -97,6 +94,28 @@ class Explain:
             print(f"signsal: {failure}", file=sys.stderr)
         return 1 if failures else 0
 
+    def _pictures(self) -> list[Path]:
+        """The pictures, each once.
+
+        Raises:
+          ValueError: a folder without files, or one that the results are written into.
+        """
+        found: dict[Path, None] = {}
+        for path in self.images:
+            if not path.is_dir():
+                found[path] = None
+                continue
+            if self.out.resolve().is_relative_to(path.resolve()):
+                raise ValueError(
+                    f"--out: expected a folder outside of the pictures' {printable(path)}, got "
+                    f"{printable(self.out)}"
+                )
+            files = files_in(path)
+            if not files:
+                raise ValueError(f"{printable(path)}: expected pictures, got none in the folder")
+            found |= dict.fromkeys(files)
+        return list(found)
+
     def _head(self, model: Model) -> dict[str, Any]:
         described = describe(self.estimator.make())
         return {**provenance(self, model), "estimator": described, "photos": model.photos}
@@ -110,8 +129,16 @@ class Explain:
     ) -> None:
         """Explains pictures, a batch at a time; those that cannot be are left in `failures`."""
         values = int(np.prod(model.input_shape)) * len(model.class_names)
-        size = min(len(stems), max(1, min(_MOST_TOGETHER, _VALUES_TOGETHER // values)))
+        each = max(1, min(_MOST_TOGETHER, _VALUES_TOGETHER // values))
+        mesh = make_mesh(len(stems), one_class=not self._compares())
+        size = min(each, -(-len(stems) // mesh.shape["data"])) * mesh.shape["data"]
         total = -(-len(stems) // max(1, size)) * size * self._passes(model)
+        settings = {
+            "target": "predicted" if self.target is None else self.target,
+            "rivals": self._rivals(model),
+            "precision": self.precision,
+            "estimator": self.estimator.make(),
+        }
 
         def written(entry: dict[str, Any]) -> None:
             folder.add(entry)
@@ -122,7 +149,7 @@ class Explain:
             progress("explaining", total, "backward pass") as bar,
             Drawing(len(stems), written) as drawing,
         ):
-            compute = self._compute(model, bar.update)
+            compute = computation(model, mesh, self.methods, settings, bar.update)
             for paths, images in _batches(list(stems), size, model, failures):
                 # The last one is filled up, so that there is one compiled program.
                 filled = np.pad(images, [(0, size - len(images)), *[(0, 0)] * 3], mode="edge")
@@ -140,9 +167,13 @@ class Explain:
                     example = report.Example(image, entry["target_class"], dict(one.maps))
                     drawing.add(entry, self.out, entry["figure"], entry["maps"], example)
 
+    def _compares(self) -> bool:
+        """Whether a map needs other classes than the target."""
+        return not {*self.methods}.isdisjoint(COMPARATIVE_METHODS)
+
     def _passes(self, model: Model) -> int:
         """Backward passes per picture."""
-        if not {*self.methods} & {*COMPARATIVE_METHODS}:
+        if not self._compares():
             return 1
         rivals = self._rivals(model)
         if rivals == "all":
@@ -176,36 +207,6 @@ class Explain:
         if not found or len(set(found)) < len(found):
             raise ValueError(f"--rivals: expected each class once, got {' '.join(self.rivals)}")
         return found
-
-    def _compute(self, model: Model, tick: Callable[[int], Any]) -> Compute:
-        """The maps of a batch; `tick` is called with the number of backward passes done."""
-        target = "predicted" if self.target is None else self.target
-        settings: dict[str, Any] = {
-            "target": target,
-            "precision": self.precision,
-            "estimator": self.estimator.make(),
-        }
-        if not {*self.methods} & {*COMPARATIVE_METHODS}:
-            step = jax.jit(
-                lambda variables, images: saliency_maps(
-                    model.apply_fn, variables, images, methods=self.methods, **settings
-                )
-            )
-
-            def target_alone(images: Images) -> Saliency:
-                saliency = step(model.variables, images)
-                tick(len(images))
-                return saliency
-
-            return target_alone
-        rivals = self._rivals(model)
-        hosted = HostedExtrema(model.apply_fn, class_chunk=_CLASS_CHUNK, rivals=rivals, **settings)
-        maps = jax.jit(lambda extrema: maps_from_extrema(extrema, methods=self.methods))
-
-        def all_classes(images: Images) -> Saliency:
-            return maps(hosted(model.variables, images, lambda done: tick(done * len(images))))
-
-        return all_classes
 
 
 def _is_done(folder: Explanations, path: Path) -> bool:

@@ -56,9 +56,9 @@ def load_folder(
     """
     classes = sorted(entry for entry in path.iterdir() if entry.is_dir() and not _hidden(entry))
     if classes:
-        files = [(file, label) for label, folder in enumerate(classes) for file in _files(folder)]
+        files = [(file, label) for label, folder in enumerate(classes) for file in files_in(folder)]
     else:
-        files = [(file, -1) for file in _files(path)]
+        files = [(file, -1) for file in files_in(path)]
     if not files:
         raise ValueError(f"data set {printable(path)}: expected pictures, got none in the folder")
     return Dataset(
@@ -74,7 +74,8 @@ def _hidden(path: Path) -> bool:
     return path.name.startswith(".")
 
 
-def _files(folder: Path) -> list[Path]:
+def files_in(folder: Path) -> list[Path]:
+    """The files of a folder at any depth, ordered by name, without hidden ones."""
     found = []
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))

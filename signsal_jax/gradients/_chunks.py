@@ -51,11 +51,16 @@ def _array_bytes(program: jex.Jaxpr) -> Iterator[Any]:
 
 
 def in_chunks(
-    classes: Int[Array, " m *b"], class_chunk: int | None, *, padding: int
+    classes: Int[Array, " m *b"], class_chunk: int | None, *, padding: int, multiple: int = 1
 ) -> Int[Array, " n chunk *b"]:
-    """Splits classes into the fewest equal chunks of at most `class_chunk`, padded at the end."""
+    """Splits classes into the fewest equal chunks of at most `class_chunk`, padded at the end.
+
+    The size of a chunk is rounded up to a multiple of `multiple`.
+    """
     count = -(-len(classes) // (class_chunk or len(classes)))
     chunk = -(-len(classes) // count)
+    chunk = -(-chunk // multiple) * multiple
+    count = -(-len(classes) // chunk)
     missing = [(0, count * chunk - len(classes))] + [(0, 0)] * (classes.ndim - 1)
     padded = jnp.pad(classes, missing, constant_values=padding)
     return padded.reshape(count, chunk, *classes.shape[1:])

@@ -7,6 +7,7 @@ import jax
 import jax.extend.core as jex
 import jax.numpy as jnp
 from jax import Array
+from jax.sharding import Mesh, PartitionSpec
 
 from signsal_jax import _checks
 from signsal_jax._types import ApplyFn, ClassExtrema, Images, Variables
@@ -23,8 +24,10 @@ from signsal_jax.gradients._running import (
     RunningExtrema,
     nan_where_not_finite,
     no_extrema,
+    over_devices,
     with_classes,
 )
+from signsal_jax.sharding import AXES, BY_IMAGE
 
 
 class HostedExtrema:
@@ -40,6 +43,8 @@ class HostedExtrema:
       apply_fn: `apply_fn(variables, images) -> logits`, see `signsal_jax.ApplyFn`.
       class_chunk: classes pulled back in one call; None for all.
       target: as for `class_extrema`, as are rivals.
+      mesh: from `sharding.make_mesh`: images are split over its axis `data`, every chunk of classes
+        over `class`. The number of images must be a multiple of the former.
       settings: further arguments of `class_extrema`: output, precision, estimator.
 
     >>> import jax.numpy as jnp
@@ -61,10 +66,11 @@ class HostedExtrema:
         class_chunk: int | None = None,
         target: Any = "predicted",
         rivals: Any = "all",
+        mesh: Mesh | None = None,
         **settings: Any,
     ):
         _checks.check_class_chunk(class_chunk)
-        self._chunk = class_chunk
+        self._chunk, self._class_devices = class_chunk, 1 if mesh is None else mesh.shape["class"]
         # For each shape and type of the images, the pullback as a program that takes residuals and
         # a cotangent. Tracing `start` adds it, tracing `update` reads it.
         pullbacks: dict[Any, jex.Jaxpr] = {}
@@ -103,8 +109,14 @@ class HostedExtrema:
                 extrema, cpu=few_at_a_time, default=lambda extrema: step(extrema, classes)[0]
             )
 
+        def finish(extrema: RunningExtrema, images: Images) -> RunningExtrema:
+            return extrema._replace(gradient=nan_where_not_finite(extrema.gradient, images))
+
+        if mesh is not None:
+            start, update, finish = _on_mesh(mesh, start, update, finish, isinstance(rivals, str))
         self._start = jax.jit(start)
         self._update = jax.jit(update, donate_argnums=3)
+        self._finish = jax.jit(finish)
 
     def __call__(
         self, variables: Variables, images: Images, tick: Callable[[int], Any]
@@ -112,9 +124,56 @@ class HostedExtrema:
         """Returns the extrema; after each chunk, calls `tick` with its number of classes."""
         logits, target, rivals, compared, extrema, residuals = self._start(variables, images)
         left = len(compared)
-        for chunk in in_chunks(compared, self._chunk, padding=logits.shape[1]):
+        chunks = in_chunks(
+            compared, self._chunk, padding=logits.shape[1], multiple=self._class_devices
+        )
+        for chunk in chunks:
             extrema = jax.block_until_ready(self._update(residuals, logits, target, extrema, chunk))
             tick(min(left, len(chunk)))
             left -= len(chunk)
-        gradient = nan_where_not_finite(extrema.gradient, images)
-        return ClassExtrema(logits, target, *extrema._replace(gradient=gradient), rivals=rivals)
+        return ClassExtrema(logits, target, *self._finish(extrema, images), rivals=rivals)
+
+
+def _on_mesh(
+    mesh: Mesh, start: Callable, update: Callable, finish: Callable, all_rivals: bool
+) -> tuple[Callable, Callable, Callable]:
+    """The three functions on the devices of a mesh.
+
+    Residuals and extrema differ between all devices; from one program to the next, those of a
+    device are a row of a stacked array.
+    """
+    each = PartitionSpec(AXES)
+    # Class indices `[m]` for all images, or `[m, b]`.
+    by_image = () if all_rivals else ("data",)
+
+    def stack(tree: Any) -> Any:
+        return jax.tree.map(lambda own: own[None], tree)
+
+    def unstack(tree: Any) -> Any:
+        return jax.tree.map(lambda own: own[0], tree)
+
+    def start_stacked(variables: Variables, images: Images) -> Any:
+        *others, extrema, residuals = start(variables, images)
+        return *others, stack(extrema), stack(residuals)
+
+    def update_stacked(residuals: Any, logits: Any, target: Any, extrema: Any, some: Any) -> Any:
+        return stack(update(unstack(residuals), logits, target, unstack(extrema), some))
+
+    def finish_stacked(extrema: Any, images: Images) -> Any:
+        return over_devices(finish(unstack(extrema), images), "class")
+
+    compared, some = PartitionSpec(None, *by_image), PartitionSpec("class", *by_image)
+    specs = {
+        start_stacked: (
+            (PartitionSpec(), BY_IMAGE),
+            (BY_IMAGE, BY_IMAGE, BY_IMAGE, compared, each, each),
+        ),
+        update_stacked: ((each, BY_IMAGE, BY_IMAGE, each, some), each),
+        finish_stacked: ((each, BY_IMAGE), BY_IMAGE),
+    }
+    # What is equal along `class` is computed on every device there, which JAX cannot know.
+    first, second, third = (
+        jax.shard_map(function, mesh=mesh, in_specs=given, out_specs=out, check_vma=False)
+        for function, (given, out) in specs.items()
+    )
+    return first, second, third

@@ -14,10 +14,14 @@ def _axes(value: Array | jax.ShapeDtypeStruct) -> frozenset:
     return typed.manual_axis_type.varying if typed.manual_axis_type else frozenset()
 
 
-def _varying_over(values: Array, axes: frozenset) -> Array:
+def varying_over(values: Array, *axes: Any) -> Array:
     """Inside `jax.shard_map`, marks `values` as differing between devices along these axes."""
-    missing = axes - _axes(values)
-    return jax.lax.pcast(values, tuple(missing), to="varying") if missing else values
+    missing = tuple(frozenset(axes) - _axes(values))
+    if not missing:
+        return values
+    if not hasattr(jax.lax, "pcast"):  # before JAX 0.9
+        return jax.lax.pvary(values, missing)
+    return jax.lax.pcast(values, missing, to="varying")
 
 
 def varying_like(values: Array, like: Array | jax.ShapeDtypeStruct) -> Array:
@@ -26,13 +30,13 @@ def varying_like(values: Array, like: Array | jax.ShapeDtypeStruct) -> Array:
     Constants differ nowhere, but JAX requires cotangents and the carry of a scan to have the same
     type as the values they are combined with.
     """
-    return _varying_over(values, _axes(like))
+    return varying_over(values, *_axes(like))
 
 
 def varying_alike(*values: Array) -> list[Array]:
     """Marks each of the values as differing between devices wherever one of them does."""
     axes = frozenset().union(*map(_axes, values))
-    return [_varying_over(value, axes) for value in values]
+    return [varying_over(value, *axes) for value in values]
 
 
 def shaped_like(values: Array, shape: tuple[Any, ...]) -> jax.ShapeDtypeStruct:

@@ -10,6 +10,8 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Bool, Float, Int
 
+from signsal_jax._vma import varying_over
+
 AXES = ("data", "class")
 BY_IMAGE = PartitionSpec("data")
 
@@ -98,7 +100,7 @@ def own_classes(num_classes: int, class_chunk: int | None) -> Int[Array, "n chun
 
 def spread_over_classes(images: Array) -> Array:
     """Inside `shard_map`: marks images as differing between devices along `class`."""
-    return jax.lax.pcast(images, "class", to="varying")
+    return varying_over(images, "class")
 
 
 def from_first(values: Array, axis: str) -> Array:

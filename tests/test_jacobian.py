@@ -10,6 +10,7 @@ from jax import export
 from jax.sharding import PartitionSpec
 
 import signsal_jax
+from signsal_jax._vma import varying_over
 from signsal_jax.gradients import _chunks, _running
 from tests import toys
 
@@ -337,7 +338,7 @@ def test_different_classifiers_on_the_same_images_inside_shard_map(function):
 
     with pytest.raises(ValueError, match="images: expected to differ between devices along member"):
         sharded(lambda images: images)
-    found = sharded(lambda images: jax.lax.pcast(images, ("member",), to="varying"))
+    found = sharded(lambda images: varying_over(images, "member"))
     for index, member in enumerate(members):
         toys.assert_close(
             found[index], explain(lambda x: x, jax.tree.map(lambda v: v[None], member), images)[0]

@@ -10,6 +10,8 @@ from jax import Array
 # A multiple of 12 and of 16, so that oneDNN's blocks of 48 or 64 positions (it halves the last two)
 # consist of whole groups of 6 (AVX2) or 8 (AVX-512) columns. Eigen's groups have 4.
 _POSITIONS = 48
+# The most rows that a matrix product takes at a time (a vector of AVX-512).
+_ROWS = 16
 
 
 def output_size(size: int, window: int, strides: int, padding: int) -> int:
@@ -161,8 +163,10 @@ def dense(images: Array, kernel: Array, *, strides: int, padding: int) -> Array:
     )
     taps = [spread[top : top + height, left : left + width] for top in tops for left in lefts]
     matrix = jnp.stack(taps, axis=3).reshape(height * width * channels, -1)
-    outputs = images.reshape(batch, height * width * channels) @ matrix
-    return outputs.reshape(batch, rows, columns, features)
+    flat = images.reshape(batch, height * width * channels)
+    if isinstance(batch, int) and batch > 1:  # no remainder, see `convolve`
+        flat = jnp.pad(flat, ((0, -batch % _ROWS), (0, 0)))
+    return (flat @ matrix)[:batch].reshape(batch, rows, columns, features)
 
 
 def depthwise(images: Array, kernel: Array, *, strides: int, padding: int) -> Array:

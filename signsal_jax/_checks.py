@@ -121,6 +121,20 @@ def check_integer(name: str, value: Any, *, least: int, most: int = 2**31 - 1) -
     return int(value)
 
 
+def check_real(name: str, value: Any) -> float:
+    """Raises unless `value` is a real number known to the host."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError(f"{name}: expected a number, got {value!r:.80}")
+    return float(value)
+
+
+def check_string(name: str, value: Any) -> str:
+    """Raises unless `value` is a string that is not empty."""
+    if not isinstance(value, str) or not value:
+        raise TypeError(f"{name}: expected a name, got {value!r:.80}")
+    return value
+
+
 def check_share(name: str, value: Any) -> float:
     """Returns the value as a float; raises unless it is a number in (0, 1)."""
     number = isinstance(value, int | float | np.integer | np.floating)

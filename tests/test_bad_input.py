@@ -41,6 +41,8 @@ NOT_RIVALS = [None, 0, 3, -1, [], [1, 1], *NOT_CLASSES]
 NOT_A_KEY = [None, "x", 3, 1.5, np.ones(2), jnp.ones(2), jax.random.split(jax.random.key(0))]
 NOT_A_COUNT = [None, "x", 0, -1, 1.5, True, [1], 2**70, float("inf")]
 NOT_A_SHARE = [None, "x", 0, 1, -0.5, float("nan"), float("inf"), True, [0.5], 0.5j]
+NOT_A_NOISE = [None, "x", -1.0, float("nan"), float("inf"), True, 1j, [0.1]]
+NOT_A_BASELINE = [*NOT_REAL, True, np.ones((2, 2))]
 NOT_AN_ESTIMATOR = [None, "plain", 3, signsal_jax.plain, toys.mlp]
 NOT_A_FILL = [
     *(None, "gray", 1j, RAGGED, OBJECTS, {"a": 1}, np.ones(7, np.float32)),
@@ -133,13 +135,40 @@ CASES = [
         {
             "key": NOT_A_KEY,
             "samples": NOT_A_COUNT,
-            "noise": [None, "x", -1.0, float("nan"), float("inf"), True, 1j, [0.1]],
+            "noise": NOT_A_NOISE,
         },
     ),
     (
         signsal_jax.integrated_gradients,
         {},
-        {"steps": NOT_A_COUNT, "baseline": [*NOT_REAL, True, np.ones((2, 2))]},
+        {"steps": NOT_A_COUNT, "baseline": NOT_A_BASELINE},
+    ),
+    (signsal_jax.path_gradient, {}, {"steps": NOT_A_COUNT, "baseline": NOT_A_BASELINE}),
+    (signsal_jax.gradient_x_input, {}, {"baseline": NOT_A_BASELINE}),
+    (
+        signsal_jax.blur_integrated_gradients,
+        {},
+        {"steps": NOT_A_COUNT, "max_sigma": [0, *NOT_A_NOISE]},
+    ),
+    (
+        signsal_jax.expected_gradients,
+        {"key": KEY, "baselines": IMAGES},
+        {
+            "key": NOT_A_KEY,
+            "baselines": [*NOT_REAL, IMAGES[0], IMAGES[:0], IMAGES + 0j],
+            "samples": NOT_A_COUNT,
+        },
+    ),
+    (signsal_jax.grad_cam, {}, {"layer": [None, "", 3, True, ["x"], b"x"]}),
+    (signsal_jax.hires_cam, {}, {"layer": [None, "", 3, True, ["x"], b"x"]}),
+    (
+        signsal_jax.completeness_gap,
+        {"attributions": IMAGES, "score": MAPS[0, 0], "baseline_score": 0.0},
+        {
+            "attributions": [*NOT_REAL, IMAGES[0], IMAGES + 0j],
+            "score": [*NOT_REAL, 1.0, MAPS, [1j]],
+            "baseline_score": [*NOT_REAL, MAPS, 1j],
+        },
     ),
     (
         signsal_jax.kept_gradient,
@@ -299,7 +328,7 @@ def test_every_public_function_is_here():
         for name in dir(signsal_jax)
         if isinstance(getattr(signsal_jax, name), types.FunctionType) and not name.startswith("_")
     }
-    assert public - there <= {"plain", "open_study", "extra"}, public - there
+    assert public - there <= {"plain", "open_study", "extra", "mean_of"}, public - there
 
 
 def test_a_map_that_is_not_finite_is_flagged():

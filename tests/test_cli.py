@@ -426,7 +426,7 @@ def test_methods_without_rivals_need_one_pullback(toy, tmp_path, monkeypatch):
 
 def test_the_gradient_method_is_the_librarys_and_recorded(toy, tmp_path):
     path, out = picture(tmp_path / "a.png"), tmp_path / "out"
-    options = ["--estimator", "smooth_grad", "--samples", 3, "--seed", 5]
+    options = ["--estimator", "smooth_grad", "--samples", 3, "--noise-seed", 5]
     assert signsal("explain", path, *options, "--out", out) == 0
     smooth = signsal_jax.smooth_grad(jax.random.key(5), samples=3)
     expected = jax.jit(
@@ -465,7 +465,7 @@ def test_impossible_rivals(toy, tmp_path, capsys, given):
 
 def test_an_option_of_another_gradient_method(toy, tmp_path, capsys):
     arguments = ["explain", picture(tmp_path / "a.png"), "--steps", 3]
-    message = "--steps: expected with --estimator integrated_gradients, got plain"
+    message = "steps: expected with the estimator integrated_gradients or "
     assert_refused(capsys, tmp_path, message, arguments=arguments)
 
 

@@ -15,6 +15,7 @@ _checks
 _extras
 _jaxpr
 _precision
+_rewrite
 _types
 _vma
 data.arrays
@@ -36,12 +37,20 @@ evaluations.registry
 evaluations.saliency
 gradients
 gradients._average
+gradients._baseline
+gradients._blur
+gradients._cam
 gradients._chunks
+gradients._completeness
 gradients._estimator
+gradients._expected
 gradients._extrema
+gradients._gradient_x_input
 gradients._hosted
 gradients._jacobian
+gradients._layer
 gradients._linearize
+gradients._mean_of
 gradients._named
 gradients._path
 gradients._plain
@@ -68,7 +77,6 @@ nn._layers
 nn._own
 nn._pool
 nn._pullbacks
-nn._rewrite
 nn._ties
 nn._winograd
 scaling

@@ -14,7 +14,7 @@ PACKAGE = "signsal_jax"
 # the files of one prefix may import each other. A new module is placed here on purpose.
 FLOORS = (
     ("_types", "_checks", "_extras", "_precision", "_jaxpr", "_vma"),
-    ("scaling", "metrics", "sharding", "weights", "_two_class"),
+    ("scaling", "metrics", "sharding", "weights", "_rewrite", "_two_class"),
     ("nn",),
     ("gradients",),
     ("maps",),

@@ -16,12 +16,11 @@ from signsal_jax import _files, report
 from signsal_jax._progress import progress, write
 from signsal_jax.cli._computation import computation, make_mesh
 from signsal_jax.cli._drawing import Drawing
-from signsal_jax.cli._estimator import EstimatorOptions
 from signsal_jax.cli._explanations import Explanations
 from signsal_jax.cli._network import NetworkOptions, provenance
 from signsal_jax.data.folders import files_in
 from signsal_jax.data.photos import PictureError, printable, read_image
-from signsal_jax.gradients import describe
+from signsal_jax.gradients import EstimatorConfig, describe
 from signsal_jax.maps import COMPARATIVE_METHODS, METHODS, Saliency
 from signsal_jax.models import Model
 from signsal_jax.models.pretrained import PACKAGED
@@ -33,7 +32,7 @@ _MOST_TOGETHER, _VALUES_TOGETHER = 8, 2**25
 
 
 @dataclasses.dataclass(frozen=True)
-class Explain:
+class Explain(EstimatorConfig):
     """Signed saliency maps of pictures: a figure and the arrays of each, and results.json.
 
     The same command again goes on where it was: pictures already explained in the folder, with
@@ -46,9 +45,6 @@ class Explain:
     network: tyro.conf.OmitArgPrefixes[NetworkOptions]
     methods: tuple[Literal[METHODS], ...] = METHODS  # pyright: ignore[reportInvalidTypeForm]
     """The maps; without active and inactive, one backward pass does instead of one per class."""
-    estimator: tyro.conf.OmitArgPrefixes[EstimatorOptions] = dataclasses.field(
-        default_factory=EstimatorOptions
-    )
     target: int | None = None
     """The class index to explain (default: the predicted class)."""
     rivals: tuple[str, ...] = ("all",)
@@ -117,7 +113,7 @@ class Explain:
         return list(found)
 
     def _head(self, model: Model) -> dict[str, Any]:
-        described = describe(self.estimator.make())
+        described = describe(self.make_estimator())
         return {**provenance(self, model), "estimator": described, "photos": model.photos}
 
     def _explain(
@@ -137,7 +133,7 @@ class Explain:
             "target": "predicted" if self.target is None else self.target,
             "rivals": self._rivals(model),
             "precision": self.precision,
-            "estimator": self.estimator.make(),
+            "estimator": self.make_estimator(),
         }
 
         def written(entry: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ import jax
 
 from signsal_jax import _files, _provenance
 from signsal_jax._extras import extra
-from signsal_jax.gradients import NAMES
+from signsal_jax.gradients import EstimatorConfig
 from signsal_jax.models import MODELS
 from signsal_jax.plan import Workload, make_plan
 from signsal_jax.study import STORABLE, STORAGES, StudyConfig
@@ -18,7 +18,7 @@ _DEFAULTS = StudyConfig("")
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class Plan(EstimatorConfig):
     """Compile a study's step for a TPU pod: memory, FLOPs, time and storage (extra `plan`).
 
     Takes minutes of compiling; no TPU is needed, and no weights or data.
@@ -42,12 +42,6 @@ class Plan:
     """Height and width (default: what the network was designed for)."""
     store: tuple[Literal[STORABLE], ...] = _DEFAULTS.store  # pyright: ignore[reportInvalidTypeForm]
     """What to store, see signsal study."""
-    estimator: Literal[NAMES] = _DEFAULTS.estimator  # pyright: ignore[reportInvalidTypeForm]
-    """The gradient method, see signsal study."""
-    samples: int | None = None
-    """For smooth_grad: noisy copies (default: 32)."""
-    steps: int | None = None
-    """For integrated_gradients: points on the path (default: 32)."""
     storage: Literal[STORAGES] = _DEFAULTS.storage  # pyright: ignore[reportInvalidTypeForm]
     """The type that maps are stored in."""
     precision: Literal["highest", "high", "default"] = "highest"
@@ -72,9 +66,7 @@ class Plan:
             config=StudyConfig(
                 "",
                 store=self.store,
-                estimator=self.estimator,
-                samples=self.samples,
-                steps=self.steps,
+                **self.estimator_fields(),
                 storage=self.storage,
                 precision=self.precision,
                 class_chunk=self.class_chunk,

@@ -1,19 +1,26 @@
 """Gradients of a classifier's class scores with respect to its images."""
 
 from signsal_jax._types import ClassExtrema as ClassExtrema
+from signsal_jax.gradients._blur import (
+    blur_integrated_gradients as blur_integrated_gradients,
+)
+from signsal_jax.gradients._cam import grad_cam as grad_cam, hires_cam as hires_cam
 from signsal_jax.gradients._chunks import resolve_chunk as resolve_chunk
+from signsal_jax.gradients._completeness import completeness_gap as completeness_gap
 from signsal_jax.gradients._estimator import (
     Estimator as Estimator,
     Pullback as Pullback,
     describe as describe,
     require_linear as require_linear,
 )
+from signsal_jax.gradients._expected import expected_gradients as expected_gradients
 from signsal_jax.gradients._extrema import (
     class_extrema as class_extrema,
     resolve_target as resolve_target,
     target_extrema as target_extrema,
     target_gradient as target_gradient,
 )
+from signsal_jax.gradients._gradient_x_input import gradient_x_input as gradient_x_input
 from signsal_jax.gradients._hosted import HostedExtrema as HostedExtrema
 from signsal_jax.gradients._jacobian import signed_jacobian as signed_jacobian
 from signsal_jax.gradients._linearize import (
@@ -21,11 +28,16 @@ from signsal_jax.gradients._linearize import (
     linearize as linearize,
     same_class_gradients as same_class_gradients,
 )
+from signsal_jax.gradients._mean_of import mean_of as mean_of
 from signsal_jax.gradients._named import (
     NAMES as NAMES,
+    EstimatorConfig as EstimatorConfig,
     named_estimator as named_estimator,
 )
-from signsal_jax.gradients._path import integrated_gradients as integrated_gradients
+from signsal_jax.gradients._path import (
+    integrated_gradients as integrated_gradients,
+    path_gradient as path_gradient,
+)
 from signsal_jax.gradients._plain import OUTPUTS as OUTPUTS, plain as plain
 from signsal_jax.gradients._running import nan_where_not_finite as nan_where_not_finite
 from signsal_jax.gradients._sharded import (

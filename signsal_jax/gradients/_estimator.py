@@ -129,6 +129,8 @@ def describe(estimator: Estimator) -> dict[str, Any]:
 
 
 def _plain_data(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [describe(item) if isinstance(item, Estimator) else item for item in value]
     if isinstance(value, Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
         value = jax.random.key_data(value)
     if not isinstance(value, Array | np.ndarray | np.generic):

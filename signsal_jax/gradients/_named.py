@@ -1,13 +1,18 @@
 """Estimators by name, with plain settings: for command lines and configuration files."""
 
+import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 
 from signsal_jax import _checks
+from signsal_jax.gradients._blur import blur_integrated_gradients
+from signsal_jax.gradients._cam import grad_cam, hires_cam
 from signsal_jax.gradients._estimator import Estimator
-from signsal_jax.gradients._path import integrated_gradients
+from signsal_jax.gradients._gradient_x_input import gradient_x_input
+from signsal_jax.gradients._mean_of import mean_of
+from signsal_jax.gradients._path import integrated_gradients, path_gradient
 from signsal_jax.gradients._plain import plain
 from signsal_jax.gradients._smooth import smooth_grad
 
@@ -16,22 +21,72 @@ def _smooth_grad(*, noise_seed: int = 0, **settings: Any) -> Estimator:
     return smooth_grad(jax.random.key(noise_seed), **settings)
 
 
+def _from_black_and_white(**settings: Any) -> Estimator:
+    return mean_of(*(integrated_gradients(baseline, **settings) for baseline in (0.0, 1.0)))
+
+
 # A new estimator adds a line: how it is made, and the settings that it takes.
 _MAKERS: dict[str, tuple[Callable[..., Estimator], tuple[str, ...]]] = {
     "plain": (plain, ()),
     "smooth_grad": (_smooth_grad, ("samples", "noise", "noise_seed")),
     "integrated_gradients": (integrated_gradients, ("steps", "baseline")),
+    "integrated_gradients_black_white": (_from_black_and_white, ("steps",)),
+    "blur_integrated_gradients": (blur_integrated_gradients, ("steps", "max_sigma")),
+    "path_gradient": (path_gradient, ("steps", "baseline")),
+    "gradient_x_input": (gradient_x_input, ("baseline",)),
+    "grad_cam": (grad_cam, ("layer",)),
+    "hires_cam": (hires_cam, ("layer",)),
 }
 NAMES = tuple(_MAKERS)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EstimatorConfig:
+    """The gradient method by name, and its settings; those not given are its own defaults."""
+
+    estimator: Literal[NAMES] = "plain"  # pyright: ignore[reportInvalidTypeForm]
+    """The gradient at the image (plain), averaged over noise or along a path, times the image, or
+    at a layer."""
+    samples: int | None = None
+    """For smooth_grad: noisy copies (default: 32)."""
+    noise: float | None = None
+    """For smooth_grad: the noise's standard deviation, in units of pixel value (default: 0.1)."""
+    noise_seed: int | None = None
+    """For smooth_grad: of the noise (default: 0)."""
+    steps: int | None = None
+    """For integrated gradients of any kind and path_gradient: points on the path (default: 32)."""
+    baseline: float | None = None
+    """For integrated_gradients, path_gradient and gradient_x_input: the gray level that the image
+    is compared with (default: 0, black)."""
+    max_sigma: float | None = None
+    """For blur_integrated_gradients: the strongest blur, in pixels (default: 50)."""
+    layer: str | None = None
+    """For grad_cam and hires_cam: the layer's name (default: features, the last one with positions
+    in the networks of this package)."""
+
+    def estimator_fields(self) -> dict[str, Any]:
+        """The values of the fields above by name."""
+        return {
+            field.name: getattr(self, field.name) for field in dataclasses.fields(EstimatorConfig)
+        }
+
+    def make_estimator(self) -> Estimator:
+        """The gradient method that the fields describe.
+
+        Raises:
+          ValueError: a setting of another method, or a value that it cannot have.
+        """
+        fields = self.estimator_fields()
+        name = fields.pop("estimator")
+        return named_estimator(name, **{k: v for k, v in fields.items() if v is not None})
 
 
 def named_estimator(name: str, **settings: Any) -> Estimator:
     """Makes the estimator of a name; settings that are not given are its own defaults.
 
     Args:
-      name: "plain", "smooth_grad" or "integrated_gradients".
-      **settings: `samples`, `noise` and `noise_seed` of `smooth_grad`, `steps` and `baseline` of
-        `integrated_gradients`.
+      name: one of `NAMES`.
+      **settings: as the fields of `EstimatorConfig`.
 
     Raises:
       ValueError: an unknown name, a setting of another estimator, or a value that it cannot have.
@@ -41,11 +96,14 @@ def named_estimator(name: str, **settings: Any) -> Estimator:
     'smooth_grad'
     """
     _checks.check_member("estimator", name, NAMES)
-    owners = {setting: other for other, (_, own) in _MAKERS.items() for setting in own}
+    make, own = _MAKERS[name]
     for setting in settings:
-        _checks.check_member("settings", setting, tuple(owners))
-        if owners[setting] != name:
+        owners = [other for other, (_, theirs) in _MAKERS.items() if setting in theirs]
+        if not owners:
+            known = tuple(field.name for field in dataclasses.fields(EstimatorConfig))
+            _checks.check_member("settings", setting, known)
+        if setting not in own:
             raise ValueError(
-                f"{setting}: expected with the estimator {owners[setting]}, got {name}"
+                f"{setting}: expected with the estimator {' or '.join(owners)}, got {name}"
             )
-    return _MAKERS[name][0](**settings)
+    return make(**settings)

@@ -18,6 +18,16 @@ _OUTPUT_FNS = {
 }
 
 
+def scores_of(logits: Logits, output: str) -> Array:
+    """Returns the class scores that are pulled back.
+
+    Raises:
+      ValueError: an output that is not one of `OUTPUTS`.
+    """
+    _checks.check_member("output", output, OUTPUTS)
+    return _OUTPUT_FNS[output](logits)
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Plain:
@@ -36,11 +46,10 @@ class Plain:
         output: str = "logits",
         precision: str | None = "highest",
     ) -> tuple[Logits, Pullback]:
-        _checks.check_member("output", output, OUTPUTS)
 
         def scores(images: Images) -> tuple[Array, Array]:
             logits = apply_fn(variables, images)
-            return _OUTPUT_FNS[output](logits), logits
+            return scores_of(logits, output), logits
 
         # The pullback's products inherit the precision that the forward pass was traced with.
         with matmul_precision(precision):

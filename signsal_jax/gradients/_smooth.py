@@ -6,21 +6,17 @@ import math
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from signsal_jax import _checks
 from signsal_jax._jaxpr import run_once
-from signsal_jax._precision import matmul_precision
-from signsal_jax._types import ApplyFn, Images, Logits, Variables
-from signsal_jax.gradients._average import mean_pullback
-from signsal_jax.gradients._estimator import Estimator, Pullback
+from signsal_jax.gradients._average import Averaged, Places
+from signsal_jax.gradients._estimator import Estimator
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class SmoothGrad:
+class SmoothGrad(Averaged):
     """See `smooth_grad`."""
 
     key: Any
@@ -28,36 +24,15 @@ class SmoothGrad:
     noise: float = dataclasses.field(metadata={"static": True})
 
     name = "smooth_grad"
-    linear = True
 
-    def __call__(
-        self,
-        apply_fn: ApplyFn,
-        variables: Variables,
-        images: Images,
-        /,
-        *,
-        output: str = "logits",
-        precision: str | None = "highest",
-    ) -> tuple[Logits, Pullback]:
-        images = jnp.asarray(images)
-        with matmul_precision(precision):
-            logits = apply_fn(variables, images)
-
+    def places(self, images: Array) -> Places:
         def draw(key: Array) -> Array:
             return self.noise * jax.random.normal(key, (1, *images.shape[1:]), images.dtype)
 
         # Draw one sample at a time: drawing all at once briefly takes four times the memory.
         draw_all = functools.partial(jax.lax.map, draw)
         offsets = run_once(draw_all, jax.random.split(self.key, self.samples))
-
-        def move(offset: Array) -> Array:
-            return images + offset
-
-        pullback = mean_pullback(
-            apply_fn, variables, move, offsets, output=output, precision=precision
-        )
-        return logits, pullback
+        return Places(offsets, lambda offset: images + offset)
 
 
 def smooth_grad(key: Any, samples: int = 32, noise: float = 0.1) -> Estimator:
@@ -99,8 +74,7 @@ def smooth_grad(key: Any, samples: int = 32, noise: float = 0.1) -> Estimator:
     """
     _checks.check_key("key", key)
     samples = _checks.check_integer("samples", samples, least=1)
-    if isinstance(noise, bool) or not isinstance(noise, int | float | np.integer | np.floating):
-        raise TypeError(f"noise: expected a number, got {noise!r:.80}")
+    noise = _checks.check_real("noise", noise)
     if not (noise >= 0 and math.isfinite(noise)):
         raise ValueError(f"noise: expected a finite standard deviation of at least 0, got {noise}")
-    return SmoothGrad(key, samples, float(noise))
+    return SmoothGrad(key, samples, noise)

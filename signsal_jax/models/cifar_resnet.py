@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from signsal_jax.models.layers import Conv, Linear, batch_norm
+from signsal_jax.models.layers import Conv, Linear, batch_norm, named_features
 
 # No layer of this network compares positions, so ties between them need not be exact.
 _conv3x3 = functools.partial(Conv, kernel_size=3, padding=1, use_bias=False, exact_ties=False)
@@ -62,4 +62,4 @@ class CifarResNet(nnx.Module):
         x = jax.nn.relu(self.stem_bn(self.stem(images)))
         for block in self.blocks:
             x = block(x)
-        return self.classifier(x.mean((1, 2)))
+        return self.classifier(named_features(x).mean((1, 2)))

@@ -8,7 +8,7 @@ from flax import nnx
 from jax import Array
 
 from signsal_jax import nn
-from signsal_jax.models.layers import Conv, Linear
+from signsal_jax.models.layers import Conv, Linear, named_features
 
 
 class Block(nnx.Module):
@@ -53,4 +53,4 @@ class BasicCNN(nnx.Module):
         x = nn.max_pool(x, window=3, strides=2, padding=1)
         for block in self.blocks:
             x = block(x)
-        return self.classifier(x.mean((1, 2)))
+        return self.classifier(named_features(x).mean((1, 2)))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from signsal_jax.models.layers import Conv, Linear, layer_norm
+from signsal_jax.models.layers import Conv, Linear, layer_norm, named_features
 
 
 class Block(nnx.Module):
@@ -73,4 +73,4 @@ class ConvNeXt(nnx.Module):
                 x = self.downsamples[index - 1](x)
             for block in stage:
                 x = block(x)
-        return self.classifier(self.norm(x.mean((1, 2))))
+        return self.classifier(self.norm(named_features(x).mean((1, 2))))

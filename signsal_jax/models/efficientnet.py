@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from signsal_jax.models.layers import Conv, Linear, batch_norm
+from signsal_jax.models.layers import Conv, Linear, batch_norm, named_features
 
 _EPSILON = 1e-3
 
@@ -125,4 +125,4 @@ class EfficientNetLite0(nnx.Module):
         x = jax.nn.relu6(self.stem(images))
         for block in self.blocks:
             x = block(x)
-        return self.classifier(jax.nn.relu6(self.neck(x)).mean((1, 2)))
+        return self.classifier(named_features(jax.nn.relu6(self.neck(x))).mean((1, 2)))

@@ -5,8 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import Array
+from jax.ad_checkpoint import checkpoint_name
 
 from signsal_jax import nn
+
+
+def named_features(outputs: Array) -> Array:
+    """Names the last outputs that have positions, which estimators such as `grad_cam` explain."""
+    return checkpoint_name(outputs, "features")
 
 
 def _uniform(rngs: nnx.Rngs, shape: tuple[int, ...], fan_in: int) -> nnx.Param:

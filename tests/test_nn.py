@@ -222,7 +222,7 @@ def test_a_symbolic_batch_exports_with_its_pullbacks():
 
 
 def test_an_explicit_mesh_keeps_its_types():
-    mesh = jax.make_mesh((2,), ("data",))
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Explicit,))
     with jax.set_mesh(mesh):
         images = jax.device_put(normal(0, (4, 8, 8, 3)), jax.sharding.PartitionSpec("data"))
         pooled = nn.max_pool(

@@ -28,6 +28,7 @@ data.photos
 data.reading
 data.tfds
 evaluations._curves
+evaluations.controls
 evaluations.deletion
 evaluations.entry
 evaluations.insertion

@@ -1,5 +1,9 @@
 """Evaluations of saliency maps, one file each, and the table of results that a study can store."""
 
+from signsal_jax.evaluations.controls import (
+    CONTROL_CURVES as CONTROL_CURVES,
+    control_maps as control_maps,
+)
 from signsal_jax.evaluations.deletion import (
     PAPER_CURVES as PAPER_CURVES,
     DeletionCurve as DeletionCurve,

@@ -21,11 +21,11 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from signsal_jax import _checks
-from signsal_jax._types import ApplyFn, ClassExtrema, Images, Logits, Variables
+from signsal_jax._types import ApplyFn, ClassExtrema, Gradients, Images, Logits, Variables
 from signsal_jax.maps import Saliency
 
 ClassRows = Float[Array, "_ b h w c"]
-MAPS, EXTREMA, LINEAR = "maps", "extrema", "linear"
+MAPS, EXTREMA, LINEAR, GRADIENT = "maps", "extrema", "linear", "gradient"
 
 
 @runtime_checkable
@@ -44,6 +44,8 @@ class Options(Protocol):
     def precision(self) -> str: ...
     @property
     def storage(self) -> str: ...
+    @property
+    def control_seed(self) -> int: ...
 
 
 class Sizes(NamedTuple):
@@ -89,6 +91,7 @@ class Classified(NamedTuple):
       images: `[b, h, w, c]`.
       predicted: the class of the unchanged images, `[b]`.
       maps: per method `[b, h, w]`.
+      gradient: the target's `[b, h, w, c]`, None where no entry needs it.
     """
 
     options: Options
@@ -97,6 +100,7 @@ class Classified(NamedTuple):
     images: Images
     predicted: Int[Array, " b"]
     maps: Mapping[str, Float[Array, "b h w"]]
+    gradient: Gradients | None = None
 
 
 class NetworkResult(NamedTuple):
@@ -115,8 +119,9 @@ class Entry:
     arrays: Callable[[Options, Sizes], Mapping[str, ArraySpec]]
     """The stored arrays, by name; an array of `of_class` or `of_pair` has the entry's name."""
     needs: frozenset[str] = frozenset()
-    """Any of "maps" (of the study's methods), "extrema" (of all other classes' gradients) and
-    "linear" (gradients by an estimator that is linear in the class scores)."""
+    """Any of "maps" (of the study's methods), "extrema" (of all other classes' gradients),
+    "linear" (gradients by an estimator that is linear in the class scores) and "gradient" (the
+    target's, for a function of the network)."""
     of_image: Callable[[Explained], Mapping[str, Array]] | None = None
     of_class: Callable[[ClassRows], Float[Array, "b m"]] | None = None
     of_pair: Callable[[ClassRows, ClassRows], Float[Array, "b m n"]] | None = None
@@ -131,4 +136,6 @@ class Entry:
         if sum(function is not None for function in functions) != 1:
             raise ValueError(f"entry {self.name}: expected one of of_image, of_class, ...")
         for need in self.needs:
-            _checks.check_member(f"entry {self.name}: needs", need, (MAPS, EXTREMA, LINEAR))
+            _checks.check_member(
+                f"entry {self.name}: needs", need, (MAPS, EXTREMA, LINEAR, GRADIENT)
+            )

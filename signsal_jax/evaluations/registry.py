@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from signsal_jax.evaluations import deletion, insertion, jacobian, saliency
+from signsal_jax.evaluations import controls, deletion, insertion, jacobian, saliency
 from signsal_jax.evaluations.entry import Entry
 
 ENTRIES = {
@@ -13,6 +13,7 @@ ENTRIES = {
         saliency.RUNNER_UP,
         deletion.ENTRY,
         insertion.ENTRY,
+        controls.ENTRY,
         jacobian.PIXEL_SHARES,
         jacobian.RIVALS,
         jacobian.NORM,

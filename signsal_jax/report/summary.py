@@ -1,5 +1,6 @@
 """The figures of a study: accuracy, deletion and insertion curves, areas with intervals."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,9 +30,11 @@ def summarize(store: Store, *, seed: int = 0) -> dict[str, Any]:
       images of the whole study), `complete`, `invalid` (how many computed images are unreadable
       or have logits or gradients that are not finite, the numbers of the first 100, and what is
       wrong with the unreadable ones), `accuracy` (None without
-      labels). With stored deletion or insertion: `fractions` and, in `curves` or `insertion`,
+      labels). With stored deletion, controls or insertion: `fractions` and, in `curves`,
+      `controls` or `insertion`,
       per curve its fill and map, fidelity, share of pixels deleted (inserted), AUC, and AUC minus
-      vanilla's with the same fill (None without vanilla), both with intervals. Where maps were
+      vanilla's with the same fill (None without vanilla), both with intervals; with stored controls
+      also AUC minus the mean of the random orders' (`auc_minus_random`). Where maps were
       needed: `empty_maps`, how many of each method are empty.
 
     Raises:
@@ -62,20 +65,36 @@ def summarize(store: Store, *, seed: int = 0) -> dict[str, Any]:
     if "empty" in stored:
         counts = read_rows(store, "empty")[valid].sum(0).tolist()
         summary["empty_maps"] = dict(zip(names["method"], counts, strict=True))
-    for key, dimension, agreement, share in (
-        ("curves", "curve", "agreement", "deleted"),
-        ("insertion", "insertion_curve", "insertion_agreement", "inserted"),
+    for share, parts in (
+        (
+            "deleted",
+            (
+                ("curves", "curve", "agreement", "deleted"),
+                ("controls", "control_curve", "control_agreement", "control_deleted"),
+            ),
+        ),
+        (
+            "inserted",
+            (("insertion", "insertion_curve", "insertion_agreement", "inserted"),),
+        ),
     ):
-        if agreement in stored:
-            summary["fractions"] = names["fraction"]
-            summary[key] = _curves(
-                [tuple(name.split()) for name in names[dimension]],
-                read_rows(store, agreement)[valid],
+        parts = [part for part in parts if part[2] in stored]
+        if not parts:
+            continue
+        summary["fractions"] = names["fraction"]
+        # Together, so that controls are compared with the same vanilla curves.
+        found = iter(
+            _curves(
+                [tuple(name.split()) for part in parts for name in names[part[1]]],
+                np.concatenate([read_rows(store, part[2])[valid] for part in parts], axis=1),
                 share,
-                read_rows(store, share)[valid],
+                np.concatenate([read_rows(store, part[3])[valid] for part in parts], axis=1),
                 names["fraction"],
                 jax.random.key(seed),
             )
+        )
+        for key, dimension, _, _ in parts:
+            summary[key] = list(itertools.islice(found, len(names[dimension])))
     return summary
 
 
@@ -96,12 +115,22 @@ def _curves(
     if vanilla:
         baseline = np.stack([vanilla[fill] for fill, _ in curves], axis=1)
         differences = _bounds(paired_difference(key, areas, baseline))
+    random = {
+        fill: areas[:, [curve[0] == fill and "random" in curve[1] for curve in curves]].mean(1)
+        for fill, method in curves
+        if "random" in method
+    }
+    to_random: list[Any] = [None] * len(curves)
+    if random:
+        baseline = np.stack([random[fill] for fill, _ in curves], axis=1)
+        to_random = _bounds(paired_difference(key, areas, baseline))
     return [
         {
             "fill": fill,
             "map": method,
             "auc": intervals[index],
             "auc_minus_vanilla": differences[index],
+            **({"auc_minus_random": to_random[index]} if random else {}),
             "fidelity": agreement[:, index].mean(0, dtype=np.float64).tolist(),
             name: share[:, index].mean(0, dtype=np.float64).tolist(),
         }

@@ -14,7 +14,7 @@ def _range(bounds: dict[str, float]) -> str:
 def table_rows(summary: dict[str, Any]) -> list[tuple[str, ...]]:
     """The AUC table, one row a curve; "deleted": the share really deleted at the last fraction."""
     rows = []
-    for curve in summary["curves"]:
+    for curve in [*summary["curves"], *summary.get("controls", [])]:
         against = curve["auc_minus_vanilla"] if curve["map"] != "vanilla" else None
         rows.append(
             (
@@ -48,7 +48,7 @@ def csv_table(summary: dict[str, Any]) -> str:
         + [f"fidelity_{fraction:.12g}" for fraction in summary["fractions"]]
         + [f"deleted_{fraction:.12g}" for fraction in summary["fractions"]]
     )
-    for curve in summary["curves"]:
+    for curve in [*summary["curves"], *summary.get("controls", [])]:
         writer.writerow(
             [curve["fill"], curve["map"]]
             + [curve["auc"][bound] for bound in bounds]

@@ -44,10 +44,12 @@ class StudyConfig(EstimatorConfig):
     target: int | str = "predicted"
     """The class explained: predicted, label, or an index."""
     store: tuple[str, ...] = ("maps", "logits", "deletion", "shares", "norm")
-    """What to store of each image, any of maps, logits, runner_up, deletion, insertion, shares,
-    rivals, norm, gram, sign_agreement."""
+    """What to store of each image, any of maps, logits, runner_up, deletion, insertion,
+    controls, shares, rivals, norm, gram, sign_agreement."""
     fractions: tuple[float, ...] = PAPER_FRACTIONS
     """Shares of deleted (or inserted) pixels, each in [0, 1]."""
+    control_seed: int = 0
+    """Of the random orders of controls."""
     rule: Literal[RULES] = "paper"  # pyright: ignore[reportInvalidTypeForm]
     """How many pixels a fraction deletes, see `deletion_masks`."""
     precision: Literal["highest", "high", "default"] = "highest"

@@ -12,6 +12,7 @@ from jaxtyping import Int
 from signsal_jax._types import ApplyFn, ClassExtrema, Images, Logits, Variables
 from signsal_jax.evaluations.entry import (
     EXTREMA,
+    GRADIENT,
     LINEAR,
     MAPS,
     Classified,
@@ -85,7 +86,7 @@ def study_step(
     def rows_of(gradients: Array, pullback: Pullback, logits: Logits) -> dict[str, Array]:
         return row_statistics(gradients, pullback, logits, by_class, by_pair)
 
-    def explain(variables: Any, images: Array, labels: Array) -> tuple[dict, dict]:
+    def explain(variables: Any, images: Array, labels: Array) -> tuple[dict, dict, Any]:
         inputs = spread_over_classes(images) if every_class else images
         logits, pullback = linearize(
             apply_fn,
@@ -135,25 +136,27 @@ def study_step(
                 found |= entry.of_image(explained)
         for name, rows in chunks.items():
             found[name] = collect_rows(rows, scores.shape[1], class_chunk)
-        return found, dict(saliency.maps) if saliency is not None else {}
+        maps = dict(saliency.maps) if saliency is not None else {}
+        gradient = extrema.gradient if extrema is not None and GRADIENT in needs else None
+        return found, maps, gradient
 
     def perturb(
-        variables: Any, images: Array, maps: dict[str, Array], predicted: Array
+        variables: Any, images: Array, maps: dict[str, Array], gradient: Any, predicted: Array
     ) -> list[NetworkResult]:
-        batch = Classified(config, apply_fn, variables, images, predicted, maps)
+        batch = Classified(config, apply_fn, variables, images, predicted, maps, gradient)
         return [of_network(batch) for of_network in by_network]
 
     whole = PartitionSpec()
-    found, maps = jax.shard_map(
+    found, maps, gradient = jax.shard_map(
         explain, mesh=mesh, in_specs=(whole, by_batch, by_batch), out_specs=by_batch
     )(variables, images, labels)
     if by_network:
         results = jax.shard_map(
             perturb,
             mesh=mesh,
-            in_specs=(whole, by_device, by_device, by_device),
+            in_specs=(whole, by_device, by_device, by_device, by_device),
             out_specs=by_device,
-        )(variables, images, maps, found["predicted"])
+        )(variables, images, maps, gradient, found["predicted"])
         for arrays, valid in results:
             found |= arrays
             found["valid"] &= valid

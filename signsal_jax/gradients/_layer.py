@@ -1,5 +1,6 @@
 """A layer inside a classifier, found by the name that the network's code gives it."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +8,7 @@ import jax
 import jax.extend.core as jex
 import jax.numpy as jnp
 from jax import Array
-from jax.extend.core import primitives
+from jax.ad_checkpoint import checkpoint_name
 
 from signsal_jax._jaxpr import trace
 from signsal_jax._rewrite import evaluate
@@ -43,7 +44,7 @@ def at_layer(
 
             return marked
 
-        results = evaluate({primitives.name_p: rule}, program.jaxpr, program.consts, *arrays)
+        results = evaluate({_name_primitive(): rule}, program.jaxpr, program.consts, *arrays)
         return jax.tree.unflatten(jax.tree.structure(shapes), results), found
 
     shape = jax.eval_shape(lambda: run(lambda features: features)[1])
@@ -65,3 +66,10 @@ def at_layer(
         return logits, found[0]
 
     return classify, jnp.zeros(features.shape, features.dtype)
+
+
+@functools.cache
+def _name_primitive() -> jex.Primitive:
+    """The operation that gives a name; only newer JAX exports it."""
+    (equation,) = jax.make_jaxpr(lambda value: checkpoint_name(value, "any"))(0.0).eqns
+    return equation.primitive

@@ -19,9 +19,10 @@ def varying_over(values: Array, *axes: Any) -> Array:
     missing = tuple(frozenset(axes) - _axes(values))
     if not missing:
         return values
-    if not hasattr(jax.lax, "pcast"):  # before JAX 0.9
-        return jax.lax.pvary(values, missing)
-    return jax.lax.pcast(values, missing, to="varying")
+    lax: Any = jax.lax
+    if not hasattr(lax, "pcast"):  # before JAX 0.9
+        return lax.pvary(values, missing)
+    return lax.pcast(values, missing, to="varying")
 
 
 def varying_like(values: Array, like: Array | jax.ShapeDtypeStruct) -> Array:

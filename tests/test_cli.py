@@ -658,7 +658,7 @@ def test_the_report_of_a_study(toy, tmp_path, capsys, sets):
         ("store = 3", "store: expected"),
         ('methods = ["vanilla", 1]', "methods: expected one of vanilla"),
         ('fractions = ["0"]', "fractions: expected float, got '0'"),
-        ("colour = 1", "expected fields of dataset,"),
+        ("colour = 1", "expected fields of estimator,"),
         ("dataset", "expected TOML"),
     ],
 )

@@ -51,6 +51,21 @@ def inner_program(equation: jex.JaxprEqn) -> jex.ClosedJaxpr | None:
     return None
 
 
+def is_relu(equation: jex.JaxprEqn) -> bool:
+    """Whether an operation is `jax.nn.relu`, known as a function with custom derivatives."""
+    if equation.primitive is not primitives.custom_jvp_call_p:
+        return False
+    program = equation.params["call_jaxpr"].jaxpr
+    if len(program.eqns) != 1 or program.eqns[0].params.get("name") != "relu":
+        return False
+    inner = inner_program(program.eqns[0])
+    if inner is None:
+        return False
+    # Inside `shard_map`, the zero is first said to differ between devices.
+    names = [each.primitive.name for each in inner.jaxpr.eqns]
+    return [name for name in names if name not in ("pvary", "pbroadcast")] == ["max"]
+
+
 def _operation(rules: Rules, equation: jex.JaxprEqn) -> Operation:
     if equation.primitive in rules:
         return rules[equation.primitive](equation) or own(equation)

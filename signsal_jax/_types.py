@@ -1,5 +1,6 @@
 """Shared array types and the contract between a classifier and this library."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -35,7 +36,7 @@ class ApplyFn(Protocol):
 
 
 class ClassExtrema(NamedTuple):
-    """The parts of an input Jacobian that the five maps need (see `class_extrema`)."""
+    """The parts of an input Jacobian that the maps need (see `class_extrema`)."""
 
     logits: Logits
     target: Int[Array, " b"]
@@ -45,3 +46,4 @@ class ClassExtrema(NamedTuple):
     lowest: Gradients | None = None
     lowest_class: Int[Array, "b h w c"] | None = None
     rivals: Int[Array, "b r"] | None = None
+    contrasts: Mapping[str, Gradients] | None = None

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from signsal_jax import _checks
+from signsal_jax._methods import METHODS, check_maps, contrasts_of, needs_rivals
 from signsal_jax._types import ApplyFn, Images, Variables
 from signsal_jax.gradients import Estimator, class_extrema, plain, target_gradient
-from signsal_jax.maps import COMPARATIVE_METHODS, METHODS, TIES, Saliency, maps_from_extrema
+from signsal_jax.maps import TIES, Saliency, maps_from_extrema
 from signsal_jax.scaling import CHANNELS
 
 
@@ -26,7 +27,7 @@ def saliency_maps(
     precision: str | None = "highest",
     estimator: Estimator = plain(),
 ) -> Saliency:
-    """Vanilla, positive, negative, active and inactive saliency maps from one forward pass.
+    """Signed saliency maps from one forward pass: by default the paper's five.
 
     Pure: wrap it in `jax.jit` (otherwise every call compiles anew), or use it inside your own
     jit, vmap, grad or shard_map. It costs one pullback per class, or a single one if neither active
@@ -38,7 +39,13 @@ def saliency_maps(
       apply_fn: `apply_fn(variables, images) -> logits`, see `signsal_jax.ApplyFn`.
       variables: the classifier's pytree of weights.
       images: float `[b, h, w, c]`, pixels in [0, 1].
-      methods: any of `METHODS`.
+      methods: any of `ALL_METHODS`. `METHODS` are the paper's five: "vanilla", "positive",
+        "negative", "active" and "inactive". "active_margin" and "inactive_margin" give the distance
+        of the target's gradient to the runner-up's, where it is the highest (the lowest) of all.
+        "weighted_contrast", "mean_contrast" and "max_contrast" give the target's gradient minus a
+        weighted sum of all others' (see `contrast_weights`), as "..._positive" and
+        "..._negative" their positive and negative part; each of the three contrasts takes one more
+        pullback.
       target: the class to explain: "predicted", one index for all, or `[b]`, such as labels.
       rivals: the classes that active and inactive compare the target with: "all" others, an
         integer K for the K with the highest logits per image, or a list of class indices. Only
@@ -59,11 +66,14 @@ def saliency_maps(
       for active and inactive the runner-up class and the margin to it.
 
     Raises:
-      TypeError, ValueError: images that are not floating `[b, h, w, c]` or look like NCHW;
-        logits that are not `[b, k]` with k >= 2; unknown methods, output, channel or ties; a
-        target that is not an integer or, as a host value, out of range.
+      TypeError, ValueError: a map chosen by sign of an estimator without sign; contrasts of an
+        estimator that is not linear, or of another output than logits; images that are not
+        floating `[b, h, w, c]` or look like NCHW; logits that are not `[b, k]` with k >= 2; unknown
+        methods, output, channel or ties; a target that is not an integer or, as a host value, out
+        of range.
 
-    Reference: arXiv 2309.12913, the five maps and their scaling.
+    Reference: arXiv 2309.12913, the five maps and their scaling; Wang and Wang, "Why Not Other
+    Classes?", NeurIPS 2022, the contrasts.
 
     >>> import jax.numpy as jnp, signsal_jax
     >>> def apply_fn(variables, images):
@@ -73,13 +83,19 @@ def saliency_maps(
     >>> saliency.target.tolist(), saliency.maps["negative"].tolist()
     ([0], [[[0.0, 1.0]]])
     """
-    methods = _checks.check_methods(methods, METHODS)
+    methods = check_maps(methods, estimator)
     _checks.check_member("channel", channel, CHANNELS)
     _checks.check_member("ties", ties, TIES)
     _checks.check_flag("normalize", normalize)
     _checks.check_class_chunk(class_chunk, auto=True)
-    settings = {"target": target, "output": output, "precision": precision, "estimator": estimator}
-    if set(methods) & set(COMPARATIVE_METHODS):
+    settings = {
+        "target": target,
+        "output": output,
+        "precision": precision,
+        "estimator": estimator,
+        "contrasts": contrasts_of(methods),
+    }
+    if needs_rivals(methods):
         settings |= {"rivals": rivals, "class_chunk": class_chunk}
         extrema = class_extrema(apply_fn, variables, images, **settings)
     else:

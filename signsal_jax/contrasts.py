@@ -14,63 +14,18 @@ Let `a` be weights of the other classes, non-negative and with the sum one. The 
 
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-from jax import Array
-from jaxtyping import Float, Int
-
 from signsal_jax import _checks
-from signsal_jax._types import ApplyFn, ClassExtrema, Images, Logits, Variables
+from signsal_jax._types import ApplyFn, ClassExtrema, Images, Variables
 from signsal_jax.gradients import (
+    CONTRASTS as CONTRASTS,
     Estimator,
+    contrast_gradient,
+    contrast_weights as contrast_weights,
     linearize,
-    nan_where_not_finite,
     plain,
     require_linear,
     resolve_target,
 )
-
-CONTRASTS = ("weighted", "mean", "max")
-
-
-def contrast_weights(
-    logits: Logits, target: Int[Array, " b"], against: str = "weighted"
-) -> Float[Array, "b k"]:
-    """Returns the weights of the other classes: non-negative, with sum one, zero for the target.
-
-    Args:
-      logits: `[b, k]` with k >= 2.
-      target: the class explained, `[b]`.
-      against: "weighted" (the softmax over the other classes), "mean" (equal weights), or "max"
-        (one for the highest other class, the first at a tie).
-
-    Returns:
-      `[b, k]`. They are constants: no derivative passes through them.
-
-    Raises:
-      ValueError: an unknown `against`, or fewer than two classes.
-
-    Reference: Wang and Wang, "Why Not Other Classes?", NeurIPS 2022, section 3.
-
-    >>> import jax.numpy as jnp
-    >>> from signsal_jax import contrasts
-    >>> logits, target = jnp.asarray([[3.0, 1.0, 1.0]]), jnp.asarray([0])
-    >>> contrasts.contrast_weights(logits, target).tolist()
-    [[0.0, 0.5, 0.5]]
-    >>> contrasts.contrast_weights(logits, target, "max").tolist()
-    [[0.0, 1.0, 0.0]]
-    """
-    _checks.check_member("against", against, CONTRASTS)
-    classes = logits.shape[1]
-    _checks.check_logits(logits, len(logits), min_classes=2)
-    logits = jax.lax.stop_gradient(logits)
-    others = jnp.arange(classes)[None] != target[:, None]
-    if against == "mean":
-        return others.astype(logits.dtype) / (classes - 1)
-    rivals = jnp.where(others, logits, -jnp.inf)
-    if against == "max":
-        return jax.nn.one_hot(rivals.argmax(1), classes, dtype=logits.dtype)
-    return jax.nn.softmax(rivals, axis=1)
 
 
 def class_contrast(
@@ -128,7 +83,5 @@ def class_contrast(
         apply_fn, variables, images, estimator=estimator, precision=precision, min_classes=2
     )
     target = resolve_target(logits, target)
-    chosen = jax.nn.one_hot(target, logits.shape[1], dtype=logits.dtype)
-    cotangent = chosen - factor * contrast_weights(logits, target, against)
-    gradient = nan_where_not_finite(pullback(cotangent), images)
+    gradient = contrast_gradient(logits, pullback, images, target, against, factor)
     return ClassExtrema(logits, target, gradient)

@@ -9,11 +9,17 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from signsal_jax import _checks
+from signsal_jax._methods import (
+    ALL_METHODS as ALL_METHODS,
+    COMPARATIVE_METHODS as COMPARATIVE_METHODS,
+    CONTRAST_METHODS,
+    MARGIN_METHODS,
+    METHODS as METHODS,
+    contrast_and_part,
+)
 from signsal_jax._types import ClassExtrema, Gradients, Logits
 from signsal_jax.scaling import CHANNELS, Map, normalize_maps, reduce_channels
 
-METHODS = ("vanilla", "positive", "negative", "active", "inactive")
-COMPARATIVE_METHODS = ("active", "inactive")
 TIES = ("strict", "non-strict")
 
 
@@ -31,10 +37,11 @@ class Saliency(NamedTuple):
       valid: `[b]`, true where the target is a class, no logit is NaN, and pixels and gradients are
         finite. The maps of an image that is not valid are all NaN, so that no average counts them
         as zeros.
-      margin: for active and inactive, `[b, h, w]`: how far the target's gradient lies above
-        (active) or below (inactive) the runner-up's, in the channel where this is largest;
-        positive exactly where a channel is strictly active (inactive). NaN where not valid.
-      runner_up: for active and inactive, `[b, h, w]`: the class closest to the target in that
+      margin: for active, inactive and their margin-valued maps, `[b, h, w]`: how far the target's
+        gradient lies above (active) or below (inactive) the runner-up's, in the channel where this
+        is largest; positive exactly where a channel is strictly active (inactive). NaN where not
+        valid.
+      runner_up: for the same, `[b, h, w]`: the class closest to the target in that
         channel; -1 where not valid.
       rivals: `[b, r]`, the classes that active and inactive compare the target with, in ascending
         order (`k` in place of the target itself); None for all.
@@ -60,8 +67,11 @@ def kept_gradient(
 ) -> Gradients:
     """Returns the target's signed gradient where `method` keeps it, zero elsewhere.
 
+    The margin-valued maps keep what active and inactive keep, and give its distance to the
+    runner-up instead: "active_margin" `gradient - highest`, "inactive_margin" `gradient - lowest`.
+
     Args:
-      method: one of `METHODS`.
+      method: one of `METHODS`, "active_margin" or "inactive_margin".
       gradient: the target class's gradient `[b, h, w, c]`.
       highest: the highest gradient of the other classes, needed for "active".
       lowest: the lowest gradient of the other classes, needed for "inactive".
@@ -82,7 +92,7 @@ def kept_gradient(
     >>> signsal_jax.kept_gradient("negative", gradient).ravel().tolist()
     [0.0, -1.0]
     """
-    _checks.check_member("method", method, METHODS)
+    _checks.check_member("method", method, METHODS + MARGIN_METHODS)
     _checks.check_member("ties", ties, TIES)
     gradient = _checks.check_numbers("gradient", gradient, ranks=(4,))
     if method == "vanilla":
@@ -91,7 +101,8 @@ def kept_gradient(
         return jnp.where(gradient > 0, gradient, 0)
     if method == "negative":
         return jnp.where(gradient < 0, gradient, 0)
-    name, rival = ("highest", highest) if method == "active" else ("lowest", lowest)
+    active = method in ("active", "active_margin")
+    name, rival = ("highest", highest) if active else ("lowest", lowest)
     if rival is None:
         raise ValueError(f"{name}: expected the other classes' gradients for {method}, got None")
     rival = _checks.check_numbers(name, rival)
@@ -102,8 +113,8 @@ def kept_gradient(
     above, below = (
         (jnp.greater, jnp.less) if ties == "strict" else (jnp.greater_equal, jnp.less_equal)
     )
-    kept = above(gradient, rival) if method == "active" else below(gradient, rival)
-    return jnp.where(kept, gradient, 0)
+    kept = above(gradient, rival) if active else below(gradient, rival)
+    return jnp.where(kept, gradient - rival if method in MARGIN_METHODS else gradient, 0)
 
 
 def _check_extrema(extrema: Any) -> None:
@@ -166,8 +177,23 @@ def valid_images(extrema: ClassExtrema) -> Bool[Array, " b"]:
     for rivals in (extrema.highest, extrema.lowest):
         if rivals is not None:
             finite &= jnp.isfinite(rivals)
+    for contrast in (extrema.contrasts or {}).values():
+        finite &= jnp.isfinite(contrast)
     valid = finite.all((1, 2, 3)) & ~jnp.isnan(logits).any(1)
     return valid & (target >= 0) & (target < logits.shape[1])
+
+
+def _kept(method: str, extrema: ClassExtrema, ties: str) -> Gradients:
+    if method not in CONTRAST_METHODS:
+        return kept_gradient(method, extrema.gradient, extrema.highest, extrema.lowest, ties=ties)
+    against, part = contrast_and_part(method)
+    contrasts = extrema.contrasts or {}
+    if against not in contrasts:
+        raise ValueError(
+            f"extrema: expected the contrast {against!r} for {method}, got "
+            f"{', '.join(contrasts) or 'none'}: class_extrema(..., contrasts=[{against!r}])"
+        )
+    return kept_gradient(part, contrasts[against])
 
 
 def maps_from_extrema(
@@ -181,9 +207,9 @@ def maps_from_extrema(
     """Computes the requested maps from one set of gradients: `saliency_maps` without the model.
 
     Args:
-      extrema: from `class_extrema`; its four extrema may be None if neither active nor inactive
-        is requested.
-      methods: any of `METHODS`.
+      extrema: from `class_extrema`; its four extrema may be None if no map compares classes, and
+        it must hold the contrasts of which maps are requested.
+      methods: any of `ALL_METHODS`, see `saliency_maps`.
       channel: "max" (the paper's), "sum" or "l2" of absolute values, or "none" (signed).
       normalize: scale each image's map, see `normalize_maps`.
       ties: "strict" (the paper's) or "non-strict".
@@ -204,21 +230,22 @@ def maps_from_extrema(
     >>> saliency.maps["active"].tolist()
     [[[2.0, 0.0]]]
     """
-    methods = _checks.check_methods(methods, METHODS)
+    methods = _checks.check_methods(methods, ALL_METHODS)
     _checks.check_member("channel", channel, CHANNELS)
     _checks.check_member("ties", ties, TIES)
     _checks.check_flag("normalize", normalize)
     _check_extrema(extrema)
-    gradient, target, logits = extrema.gradient, extrema.target, extrema.logits
+    target, logits = extrema.target, extrema.logits
     ranked = {
-        method: runner_up(method, extrema) for method in methods if method in COMPARATIVE_METHODS
+        method: runner_up(method.removesuffix("_margin"), extrema)
+        for method in methods
+        if method in COMPARATIVE_METHODS + MARGIN_METHODS
     }
 
     valid = valid_images(extrema)
     maps, empty = OrderedDict(), OrderedDict()
     for method in methods:
-        kept = kept_gradient(method, gradient, extrema.highest, extrema.lowest, ties=ties)
-        raw = reduce_channels(kept, channel)
+        raw = reduce_channels(_kept(method, extrema, ties), channel)
         scaled, constant = normalize_maps(raw)
         image_valid = valid.reshape(-1, *[1] * (raw.ndim - 1))
         maps[method] = jnp.where(image_valid, scaled if normalize else raw, jnp.nan)

@@ -138,6 +138,12 @@ CASES = [
             "noise": NOT_A_NOISE,
         },
     ),
+    *(
+        (make, {"key": KEY}, {"key": NOT_A_KEY, "samples": NOT_A_COUNT, "noise": NOT_A_NOISE})
+        for make in (signsal_jax.smooth_grad_squared, signsal_jax.var_grad)
+    ),
+    (signsal_jax.layer_cam, {}, {"layer": [None, 3, b"features"]}),
+    (signsal_jax.rect_grad, {}, {"percentile": [*NOT_REAL, -1.0, 100.5, np.nan]}),
     (
         signsal_jax.integrated_gradients,
         {},
@@ -328,7 +334,14 @@ def test_every_public_function_is_here():
         for name in dir(signsal_jax)
         if isinstance(getattr(signsal_jax, name), types.FunctionType) and not name.startswith("_")
     }
-    assert public - there <= {"plain", "open_study", "extra", "mean_of"}, public - there
+    assert public - there <= {
+        "plain",
+        "open_study",
+        "extra",
+        "mean_of",
+        "guided_backprop",
+        "deconvnet",
+    }, public - there
 
 
 def test_a_map_that_is_not_finite_is_flagged():

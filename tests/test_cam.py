@@ -53,6 +53,7 @@ CAMS = {
         lambda g, f: (g.mean((2, 3), keepdims=True) * f).sum(-1),
     ),
     "hires_cam": (signsal_jax.hires_cam("stem"), lambda g, f: (g * f).sum(-1)),
+    "layer_cam": (signsal_jax.layer_cam("stem"), lambda g, f: (np.maximum(g, 0) * f).sum(-1)),
 }
 
 

@@ -14,6 +14,7 @@ MODULES = """
 _checks
 _extras
 _jaxpr
+_methods
 _precision
 _rewrite
 _types
@@ -43,6 +44,7 @@ gradients._blur
 gradients._cam
 gradients._chunks
 gradients._completeness
+gradients._contrast
 gradients._estimator
 gradients._expected
 gradients._extrema
@@ -55,10 +57,12 @@ gradients._mean_of
 gradients._named
 gradients._path
 gradients._plain
+gradients._relu
 gradients._rivals
 gradients._running
 gradients._sharded
 gradients._smooth
+gradients._squares
 maps
 models.cifar_resnet
 models.cnn

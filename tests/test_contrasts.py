@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 import signsal_jax
-from signsal_jax import contrasts
+from signsal_jax import contrasts, gradients, models, sharding
 from tests import toys
 
 SHAPE = (4, 3, 2)
@@ -169,3 +170,168 @@ def test_wrong_arguments(network):
 
     with pytest.raises(ValueError, match="which class_contrast needs, got squared"):
         signsal_jax.class_contrast(toys.mlp, *network, estimator=Squared())
+
+
+def test_contrasts_and_margins_are_methods_of_saliency_maps(network):
+    variables, images = network
+    logits, jacobian = (np.asarray(x) for x in oracle(*network))
+    target = [2, 0, 3]
+    own = jacobian[np.arange(3), target]
+    others = np.stack([np.delete(rows, t, 0) for rows, t in zip(jacobian, target, strict=True)])
+    expected = {
+        "active_margin": np.maximum(own - others.max(1), 0),
+        "inactive_margin": np.minimum(own - others.min(1), 0),
+    }
+    for against in contrasts.CONTRASTS:
+        weights = weights_by_hand(logits, target, against)
+        contrast = own - np.einsum("bk,bkhwc->bhwc", weights, jacobian)
+        expected[f"{against}_contrast"] = contrast
+        expected[f"{against}_contrast_positive"] = np.maximum(contrast, 0)
+        expected[f"{against}_contrast_negative"] = np.minimum(contrast, 0)
+    methods = tuple(expected)
+    assert {*methods} | {*signsal_jax.METHODS} == {*signsal_jax.ALL_METHODS}
+
+    @jax.jit
+    def explain(variables, images):
+        return signsal_jax.saliency_maps(
+            toys.mlp,
+            variables,
+            images,
+            methods=methods,
+            target=np.asarray(target),
+            channel="none",
+            normalize=False,
+            class_chunk=1,
+        )
+
+    found = explain(variables, images)
+    for method in methods:
+        toys.assert_close(found.maps[method], expected[method])
+    extrema = signsal_jax.class_extrema(toys.mlp, *network, target=np.asarray(target))
+    for method in ("active", "inactive"):
+        margin, rival = signsal_jax.runner_up(method, extrema)
+        np.testing.assert_allclose(found.margin[f"{method}_margin"], margin, atol=1e-6)
+        np.testing.assert_array_equal(found.runner_up[f"{method}_margin"], rival)
+
+
+@pytest.mark.parametrize("class_devices", [None, 1, 2])
+def test_hosted_contrasts_are_those_of_class_extrema(class_devices):
+    pixels = int(np.prod(SHAPE))
+    network = toys.mlp_variables(1, CLASSES, pixels), toys.random_images(2, (4, *SHAPE))
+    mesh = class_devices and sharding.make_mesh(jax.devices()[:4], class_devices=class_devices)
+    settings = {"contrasts": ("mean", "max"), "target": 1}
+    hosted = gradients.HostedExtrema(toys.mlp, class_chunk=2, mesh=mesh, **settings)
+    found = hosted(*network, lambda done: None).contrasts
+    expected = signsal_jax.class_extrema(toys.mlp, *network, **settings).contrasts
+    assert {*found} == {"mean", "max"}
+    for against in found:
+        toys.assert_close(found[against], expected[against])
+
+
+def bilinear(jacobians, images):
+    """Every image has a Jacobian of its own, `[b, k, h, w, c]`."""
+    return jnp.einsum("bhwc,bkhwc->bk", images, jacobians)
+
+
+def many_cases(seed, number=10_000):
+    """Jacobians of small integers, so that ties and zeros are frequent and all sums exact."""
+    rng = np.random.default_rng(seed)
+    jacobians = rng.integers(-3, 4, (number, CLASSES, 1, 4, 1)).astype(float)
+    images = rng.random((number, 1, 4, 1))
+    return rng, jacobians, images, rng.integers(CLASSES, size=number)
+
+
+def test_active_is_where_all_convex_weights_agree_in_ten_thousand_cases(x64):
+    rng, jacobians, images, target = many_cases(0)
+    saliency = jax.jit(
+        lambda v, x, t: signsal_jax.saliency_maps(
+            bilinear, v, x, target=t, methods=["active", "inactive"]
+        )
+    )(jacobians, images, target)
+    own = np.take_along_axis(jacobians, target[:, None, None, None, None], 1)[:, 0]
+    others = np.stack([np.delete(rows, t, 0) for rows, t in zip(jacobians, target, strict=True)])
+    # Exact in binary; every other case puts all weight on one class.
+    convex = rng.multinomial(16, rng.dirichlet(np.ones(CLASSES - 1), len(images))) / 16
+    convex[::2] = np.eye(CLASSES - 1)[rng.integers(CLASSES - 1, size=len(convex[::2]))]
+    contrast = own - np.einsum("bk,bkhwc->bhwc", convex, others)
+    active, inactive = (
+        np.asarray(saliency.margin[name])[..., None] > 0 for name in ("active", "inactive")
+    )
+    assert active.mean() > 0.05
+    assert inactive.mean() > 0.05
+    assert (contrast[active] > 0).all()
+    assert (contrast[inactive] < 0).all()
+
+
+def test_log_softmax_and_weighted_contrast_have_the_same_signs_in_ten_thousand_cases(x64):
+    _, jacobians, images, target = many_cases(1)
+
+    @jax.jit
+    def both(variables, images, target):
+        contrast = signsal_jax.class_contrast(bilinear, variables, images, target=target)
+        saliency = signsal_jax.saliency_maps(
+            bilinear,
+            variables,
+            images,
+            target=target,
+            methods=["vanilla"],
+            output="log_softmax",
+            channel="none",
+            normalize=False,
+        )
+        return contrast.gradient, saliency.maps["vanilla"], contrast.logits
+
+    contrast, gradient, logits = (np.asarray(x) for x in both(jacobians, images, target))
+    p = np.asarray(jax.nn.softmax(logits))[np.arange(len(target)), target]
+    np.testing.assert_allclose(gradient, (1 - p)[:, None, None, None] * contrast, atol=1e-14)
+    # Where the contrast is zero, both are nothing but rounding.
+    certain = np.abs(contrast) > 1e-12
+    assert certain.mean() > 0.9
+    np.testing.assert_array_equal(np.sign(gradient[certain]), np.sign(contrast[certain]))
+
+
+def test_an_added_function_hides_the_object_from_vanilla_and_not_from_active(x64):
+    """The predictions of a trained network stay as they are, and so do active's pixels."""
+    model = models.load("cnn-cifar10")
+    variables = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), model.variables)
+    rng = np.random.default_rng(0)
+    images = rng.random((4, 4, 4, 3)).repeat(8, 1).repeat(8, 2)
+    added = 20 * rng.standard_normal(images.shape[1:])
+
+    def with_addition(variables, images):
+        return model.apply_fn(variables, images) + jnp.sum(added[None] * images, (1, 2, 3))[:, None]
+
+    before, after = (
+        signsal_jax.saliency_maps(
+            fn,
+            variables,
+            images,
+            methods=["vanilla", "active", "inactive", "weighted_contrast"],
+            channel="none",
+            normalize=False,
+        )
+        for fn in (model.apply_fn, with_addition)
+    )
+    np.testing.assert_array_equal(before.target, after.target)
+    vanilla = [np.abs(found.maps["vanilla"]).max(-1).reshape(4, -1) for found in (before, after)]
+    for old, new in zip(*vanilla, strict=True):
+        assert abs(stats.spearmanr(old, new).statistic) < 0.1
+    for method in ("active", "inactive"):
+        old, new = (np.asarray(found.margin[method]) for found in (before, after))
+        np.testing.assert_array_equal(old > 0, new > 0)
+        np.testing.assert_allclose(new, old, atol=1e-10)
+    contrast = [found.maps["weighted_contrast"] for found in (before, after)]
+    np.testing.assert_allclose(*contrast, atol=1e-10)
+
+
+def test_wrong_combinations(network):
+    variance = signsal_jax.var_grad(jax.random.key(0), samples=2)
+    with pytest.raises(ValueError, match="linear in the class scores, which a contrast needs"):
+        signsal_jax.class_extrema(toys.mlp, *network, contrasts=["mean"], estimator=variance)
+    with pytest.raises(ValueError, match=r"output: expected logits, .* got 'softmax'"):
+        signsal_jax.saliency_maps(toys.mlp, *network, methods=["mean_contrast"], output="softmax")
+    with pytest.raises(ValueError, match="contrasts: expected one of weighted, mean, max; got 'a'"):
+        signsal_jax.class_extrema(toys.mlp, *network, contrasts=["a"])
+    extrema = signsal_jax.class_extrema(toys.mlp, *network, contrasts=["mean"])
+    with pytest.raises(ValueError, match=r"'max' for max_contrast, got mean: class_extrema\("):
+        signsal_jax.maps_from_extrema(extrema, methods=["max_contrast"])

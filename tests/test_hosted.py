@@ -63,7 +63,7 @@ def test_one_forward_pass_and_one_compilation(network):
 def test_programs_have_no_callback(network):
     """JAX's persistent cache does not keep programs that call back into Python."""
     hosted = HostedExtrema(network[0], class_chunk=2)
-    logits, target, _, _, extrema, residuals = hosted._start(network[1], IMAGES)
+    logits, target, *_, extrema, residuals = hosted._start(network[1], IMAGES)
     classes = np.arange(2, dtype=np.int32)
     for lowered in (
         hosted._start.lower(network[1], IMAGES),

@@ -17,6 +17,7 @@ FLOORS = (
     ("scaling", "metrics", "sharding", "weights", "_rewrite", "_two_class"),
     ("nn",),
     ("gradients",),
+    ("_methods",),
     ("maps",),
     ("attribution", "contrasts", "statistics", "models"),
     ("evaluations",),

@@ -22,6 +22,8 @@ ESTIMATORS = {
     "path": signsal_jax.path_gradient(0.25, steps=3),
     "expected": signsal_jax.expected_gradients(KEY, BASELINES, samples=4),
     "blur": signsal_jax.blur_integrated_gradients(max_sigma=2.0, steps=3),
+    "squared": signsal_jax.smooth_grad_squared(KEY, samples=4, noise=0.2),
+    "variance": signsal_jax.var_grad(KEY, samples=4, noise=0.2),
     "both": gradients.named_estimator("integrated_gradients_black_white", steps=3),
 }
 each_estimator = pytest.mark.parametrize("estimator", ESTIMATORS.values(), ids=ESTIMATORS)
@@ -60,6 +62,23 @@ def test_the_path_gradient_has_no_factor(model):
     toys.assert_close(found(model, ESTIMATORS["path"]), along(model, 0.25, 3))
     itself = signsal_jax.path_gradient(model[1], steps=2)
     toys.assert_close(found(model, itself), jacobian_at(*model))
+
+
+def test_second_moments_under_the_noise_of_smooth_grad(model):
+    variables, images = model
+    noise = signsal_jax.smooth_grad(KEY, samples=4, noise=0.2).places(images).values
+    samples = np.stack([jacobian_at(variables, images + offset) for offset in noise])
+    toys.assert_close(found(model, ESTIMATORS["squared"]), (samples**2).mean(0))
+    toys.assert_close(found(model, ESTIMATORS["variance"]), samples.var(0), 1e-4)
+
+
+def test_what_has_no_sign_gives_no_map_by_sign(model):
+    variance = ESTIMATORS["variance"]
+    vanilla = signsal_jax.saliency_maps(toys.mlp, *model, methods=["vanilla"], estimator=variance)
+    assert vanilla.valid.all()
+    message = "expected vanilla alone with var_grad, whose values have no sign, got active_margin"
+    with pytest.raises(ValueError, match=message):
+        signsal_jax.saliency_maps(toys.mlp, *model, methods=["active_margin"], estimator=variance)
 
 
 def test_black_and_white_together(model):

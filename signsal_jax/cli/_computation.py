@@ -8,10 +8,11 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from signsal_jax import sharding
+from signsal_jax._methods import contrasts_of, needs_rivals
 from signsal_jax._types import Images, Variables
 from signsal_jax.attribution import saliency_maps
 from signsal_jax.gradients import HostedExtrema
-from signsal_jax.maps import COMPARATIVE_METHODS, Saliency, maps_from_extrema
+from signsal_jax.maps import Saliency, maps_from_extrema
 from signsal_jax.models import Model
 
 # Classes pulled back between two signs of progress.
@@ -50,7 +51,7 @@ def computation(
       tick: called with the number of backward passes done since.
     """
     variables = sharding.replicate(mesh, model.variables)
-    if {*methods}.isdisjoint(COMPARATIVE_METHODS):
+    if not needs_rivals(methods):
 
         def maps_of_target(variables: Variables, images: Images) -> Saliency:
             return saliency_maps(model.apply_fn, variables, images, methods=methods, **settings)
@@ -64,7 +65,8 @@ def computation(
             return saliency
 
         return target_alone
-    hosted = HostedExtrema(model.apply_fn, class_chunk=_CLASS_CHUNK, mesh=mesh, **settings)
+    settings = {**settings, "contrasts": contrasts_of(methods), "class_chunk": _CLASS_CHUNK}
+    hosted = HostedExtrema(model.apply_fn, mesh=mesh, **settings)
     maps = jax.jit(lambda extrema: maps_from_extrema(extrema, methods=methods))
 
     def all_classes(images: np.ndarray) -> Saliency:

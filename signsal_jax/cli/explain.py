@@ -13,6 +13,7 @@ import numpy as np
 import tyro
 
 from signsal_jax import _files, report
+from signsal_jax._methods import check_maps, needs_rivals
 from signsal_jax._progress import progress, write
 from signsal_jax.cli._computation import computation, make_mesh
 from signsal_jax.cli._drawing import Drawing
@@ -21,7 +22,7 @@ from signsal_jax.cli._network import NetworkOptions, provenance
 from signsal_jax.data.folders import files_in
 from signsal_jax.data.photos import PictureError, printable, read_image
 from signsal_jax.gradients import EstimatorConfig, describe
-from signsal_jax.maps import COMPARATIVE_METHODS, METHODS, Saliency
+from signsal_jax.maps import ALL_METHODS, METHODS, Saliency
 from signsal_jax.models import Model
 from signsal_jax.models.pretrained import PACKAGED
 from signsal_jax.weights import sha256
@@ -43,8 +44,9 @@ class Explain(EstimatorConfig):
     """The pictures: JPEG, PNG, GIF, BMP, TIFF, WebP or PPM; a folder stands for all files in it,
     at any depth, but hidden ones."""
     network: tyro.conf.OmitArgPrefixes[NetworkOptions]
-    methods: tuple[Literal[METHODS], ...] = METHODS  # pyright: ignore[reportInvalidTypeForm]
-    """The maps; without active and inactive, one backward pass does instead of one per class."""
+    methods: tuple[Literal[ALL_METHODS], ...] = METHODS  # pyright: ignore[reportInvalidTypeForm]
+    """The maps; without active, inactive and their margins, one or two backward passes do instead
+    of one per class."""
     target: int | None = None
     """The class index to explain (default: the predicted class)."""
     rivals: tuple[str, ...] = ("all",)
@@ -61,6 +63,7 @@ class Explain(EstimatorConfig):
         """Explains every picture that can be read; one that cannot costs none of the others."""
         if not self.images:
             raise ValueError("IMAGE: expected at least one picture, got none")
+        check_maps(self.methods, self.make_estimator())
         model = self.network.load(default=PACKAGED[0])
         classes = len(model.class_names)
         if self.target is not None and not 0 <= self.target < classes:
@@ -165,7 +168,7 @@ class Explain(EstimatorConfig):
 
     def _compares(self) -> bool:
         """Whether a map needs other classes than the target."""
-        return not {*self.methods}.isdisjoint(COMPARATIVE_METHODS)
+        return needs_rivals(self.methods)
 
     def _passes(self, model: Model) -> int:
         """Backward passes per picture."""

@@ -4,9 +4,18 @@ from signsal_jax._types import ClassExtrema as ClassExtrema
 from signsal_jax.gradients._blur import (
     blur_integrated_gradients as blur_integrated_gradients,
 )
-from signsal_jax.gradients._cam import grad_cam as grad_cam, hires_cam as hires_cam
+from signsal_jax.gradients._cam import (
+    grad_cam as grad_cam,
+    hires_cam as hires_cam,
+    layer_cam as layer_cam,
+)
 from signsal_jax.gradients._chunks import resolve_chunk as resolve_chunk
 from signsal_jax.gradients._completeness import completeness_gap as completeness_gap
+from signsal_jax.gradients._contrast import (
+    CONTRASTS as CONTRASTS,
+    contrast_gradient as contrast_gradient,
+    contrast_weights as contrast_weights,
+)
 from signsal_jax.gradients._estimator import (
     Estimator as Estimator,
     Pullback as Pullback,
@@ -39,9 +48,18 @@ from signsal_jax.gradients._path import (
     path_gradient as path_gradient,
 )
 from signsal_jax.gradients._plain import OUTPUTS as OUTPUTS, plain as plain
+from signsal_jax.gradients._relu import (
+    deconvnet as deconvnet,
+    guided_backprop as guided_backprop,
+    rect_grad as rect_grad,
+)
 from signsal_jax.gradients._running import nan_where_not_finite as nan_where_not_finite
 from signsal_jax.gradients._sharded import (
     sharded_extrema as sharded_extrema,
     split_extrema as split_extrema,
 )
 from signsal_jax.gradients._smooth import smooth_grad as smooth_grad
+from signsal_jax.gradients._squares import (
+    smooth_grad_squared as smooth_grad_squared,
+    var_grad as var_grad,
+)

@@ -30,8 +30,8 @@ class Places:
 
     values: Any
     move: Callable[[Any], Images]
-    weigh: Callable[[Any, Gradients], Gradients] = lambda place, gradient: gradient
-    finish: Callable[[Gradients], Gradients] = lambda mean: mean
+    weigh: Callable[[Any, Gradients], Array] = lambda place, gradient: gradient
+    finish: Callable[[Array], Gradients] = lambda mean: mean
 
 
 class Averaged:
@@ -56,10 +56,10 @@ class Averaged:
         with matmul_precision(precision):
             logits = apply_fn(variables, images)
         settings = {"output": output, "precision": precision}
-        return logits, _mean_pullback(apply_fn, variables, self.places(images), settings)
+        return logits, mean_pullback(apply_fn, variables, self.places(images), settings)
 
 
-def _mean_pullback(
+def mean_pullback(
     apply_fn: ApplyFn, variables: Variables, places: Places, settings: dict[str, Any]
 ) -> Pullback:
     """Averages the plain pullbacks at the places, one at a time.
@@ -71,7 +71,7 @@ def _mean_pullback(
     count = len(jax.tree.leaves(places.values)[0])
     first = jax.tree.map(lambda leaf: leaf[0], places.values)
 
-    def pullback_at(place: Any) -> Pullback:
+    def pullback_at(place: Any) -> Callable[[Array], Array]:
         pullback = Plain()(apply_fn, variables, places.move(place), **settings)[1]
         return lambda cotangent: places.weigh(place, pullback(cotangent))
 
@@ -80,10 +80,10 @@ def _mean_pullback(
         return lambda cotangent: places.finish(alone(cotangent))
 
     def pullback(cotangent: Any) -> Gradients:
-        def at(place: Any) -> Gradients:
+        def at(place: Any) -> Array:
             return pullback_at(place)(cotangent)
 
-        def add(total: Gradients, place: Any) -> tuple[Gradients, None]:
+        def add(total: Array, place: Any) -> tuple[Array, None]:
             return total + at(place).astype(total.dtype), None
 
         one = jax.eval_shape(at, first)

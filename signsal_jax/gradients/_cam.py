@@ -1,4 +1,4 @@
-"""Class activation maps of a layer: Grad-CAM and HiResCAM, with their sign."""
+"""Class activation maps of a layer, without their ReLU: Grad-CAM, HiResCAM and LayerCAM."""
 
 import dataclasses
 
@@ -71,6 +71,18 @@ class HiResCam(GradCam):
         return (gradient * features).sum(-1)
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class LayerCam(GradCam):
+    """See `layer_cam`."""
+
+    name = "layer_cam"
+    linear = False
+
+    def combine(self, gradient: Array, features: Array) -> Array:
+        return (jax.nn.relu(gradient) * features).sum(-1)
+
+
 def grad_cam(layer: str = "features") -> Estimator:
     """Weighs a layer's channels by their mean gradient and adds them up, without Grad-CAM's ReLU.
 
@@ -135,3 +147,29 @@ def hires_cam(layer: str = "features") -> Estimator:
     True
     """
     return HiResCam(_checks.check_string("layer", layer))
+
+
+def layer_cam(layer: str = "features") -> Estimator:
+    """Multiplies a layer's output by the positive part of its gradient, and adds up the channels.
+
+    Behind a ReLU, whose outputs are not negative, no value is negative: the map shows what supports
+    the class and hides what speaks against it. `hires_cam` shows both.
+
+    Cost, resolution and arguments: as `grad_cam`.
+
+    Args:
+      layer: the layer's name, see `grad_cam`.
+
+    Returns:
+      An `Estimator` that is not linear in the class scores; attributions are in units of the score.
+
+    Raises:
+      TypeError, ValueError: as `grad_cam`.
+
+    Reference: Jiang et al., LayerCAM, IEEE TIP 2021, equations 6 to 8, without the last ReLU.
+
+    >>> import signsal_jax
+    >>> signsal_jax.layer_cam("squares").linear
+    False
+    """
+    return LayerCam(_checks.check_string("layer", layer))

@@ -41,6 +41,9 @@ class Estimator(Protocol):
       name: for messages and records.
       linear: whether the pullback is linear in the cotangent, so that the attribution of a
         weighted sum of scores is the weighted sum of their attributions.
+
+    An estimator whose values have no sign (a square, a variance) says so by `signed = False`; then
+    maps that are chosen by sign are refused.
     """
 
     @property

@@ -1,6 +1,7 @@
 """The target's gradient and the extrema of the other classes' gradients, streamed over classes."""
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -13,6 +14,7 @@ from signsal_jax._jaxpr import run_once
 from signsal_jax._types import ApplyFn, ClassExtrema, Images, Logits, Variables
 from signsal_jax._vma import check_images_differ
 from signsal_jax.gradients._chunks import in_chunks, resolve_chunk
+from signsal_jax.gradients._contrast import check_contrasts, contrast_gradients
 from signsal_jax.gradients._estimator import Estimator, Pullback
 from signsal_jax.gradients._linearize import (
     CPU_CLASSES,
@@ -55,8 +57,10 @@ def target_gradient(
     output: str = "logits",
     precision: str | None = "highest",
     estimator: Estimator = plain(),
+    contrasts: Sequence[str] = (),
 ) -> ClassExtrema:
     """Computes the target's gradient alone, by one pullback; the others' extrema are None."""
+    contrasts = check_contrasts(contrasts, estimator, output)
     logits, pullback = linearize(
         apply_fn,
         variables,
@@ -66,7 +70,9 @@ def target_gradient(
         precision=precision,
         min_classes=2,
     )
-    return target_extrema(logits, pullback, images, resolve_target(logits, target))
+    extrema = target_extrema(logits, pullback, images, resolve_target(logits, target))
+    contrasted = contrast_gradients(logits, pullback, images, extrema.target, contrasts)
+    return extrema._replace(contrasts=contrasted or None)
 
 
 def target_extrema(
@@ -88,6 +94,7 @@ def class_extrema(
     class_chunk: int | str | None = None,
     precision: str | None = "highest",
     estimator: Estimator = plain(),
+    contrasts: Sequence[str] = (),
 ) -> ClassExtrema:
     """Computes the target's gradient and the highest and lowest gradient of all *other* classes.
 
@@ -107,9 +114,12 @@ def class_extrema(
         `signed_jacobian`.
       precision: of float32 products, see `signed_jacobian`.
       estimator: the gradient method, see `signed_jacobian`.
+      contrasts: also the target's gradient against a weighted sum of all others', for any of
+        `signsal_jax.CONTRASTS`; each takes one more pullback, of an estimator that is linear.
 
     Returns:
-      `ClassExtrema`: logits `[b, k]`, target `[b]`, rivals `[b, r]` (None for all), and per pixel
+      `ClassExtrema`: logits `[b, k]`, target `[b]`, rivals `[b, r]` (None for all), contrasts by
+      name `[b, h, w, c]` (None without), and per pixel
       and channel `[b, h, w, c]` the target's gradient, the highest and the lowest gradient of the
       other classes, and the classes that have them (the lowest index at a tie). A NaN gradient of
       any class makes the extrema there NaN, and a pixel that is not finite makes its image's
@@ -130,6 +140,7 @@ def class_extrema(
     (1.0, 2)
     """
     chunk = resolve_chunk(class_chunk, apply_fn, variables, images)
+    contrasts = check_contrasts(contrasts, estimator, output)
     logits, pullback = linearize(
         apply_fn,
         variables,
@@ -169,4 +180,10 @@ def class_extrema(
     )
     extrema = run_once(by_platform, no_extrema(images))
     gradient = nan_where_not_finite(extrema.gradient, images)
-    return ClassExtrema(logits, target, *extrema._replace(gradient=gradient), rivals=rivals)
+    return ClassExtrema(
+        logits,
+        target,
+        *extrema._replace(gradient=gradient),
+        rivals=rivals,
+        contrasts=contrast_gradients(logits, pullback, images, target, contrasts) or None,
+    )

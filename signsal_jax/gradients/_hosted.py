@@ -1,6 +1,6 @@
 """The extrema of all classes by a loop on the host, which can report its progress."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -12,6 +12,7 @@ from jax.sharding import Mesh, PartitionSpec
 from signsal_jax import _checks
 from signsal_jax._types import ApplyFn, ClassExtrema, Images, Variables
 from signsal_jax.gradients._chunks import in_chunks
+from signsal_jax.gradients._contrast import check_contrasts, contrast_gradients
 from signsal_jax.gradients._extrema import resolve_target
 from signsal_jax.gradients._linearize import (
     CPU_CLASSES,
@@ -19,6 +20,7 @@ from signsal_jax.gradients._linearize import (
     linearize,
     same_class_gradients,
 )
+from signsal_jax.gradients._plain import plain
 from signsal_jax.gradients._rivals import resolve_rivals
 from signsal_jax.gradients._running import (
     RunningExtrema,
@@ -42,7 +44,7 @@ class HostedExtrema:
     Args:
       apply_fn: `apply_fn(variables, images) -> logits`, see `signsal_jax.ApplyFn`.
       class_chunk: classes pulled back in one call; None for all.
-      target: as for `class_extrema`, as are rivals.
+      target: as for `class_extrema`, as are rivals and contrasts.
       mesh: from `sharding.make_mesh`: images are split over its axis `data`, every chunk of classes
         over `class`. The number of images must be a multiple of the former.
       settings: further arguments of `class_extrema`: output, precision, estimator.
@@ -66,10 +68,14 @@ class HostedExtrema:
         class_chunk: int | None = None,
         target: Any = "predicted",
         rivals: Any = "all",
+        contrasts: Sequence[str] = (),
         mesh: Mesh | None = None,
         **settings: Any,
     ):
         _checks.check_class_chunk(class_chunk)
+        contrasts = check_contrasts(
+            contrasts, settings.get("estimator", plain()), settings.get("output", "logits")
+        )
         self._chunk, self._class_devices = class_chunk, 1 if mesh is None else mesh.shape["class"]
         # For each shape and type of the images, the pullback as a program that takes residuals and
         # a cotangent. Tracing `start` adds it, tracing `update` reads it.
@@ -86,7 +92,8 @@ class HostedExtrema:
                 compared = jnp.arange(logits.shape[1], dtype=jnp.int32)
             else:
                 compared = jnp.concatenate([resolved[None], others.T])
-            return logits, resolved, others, compared, empty, program.consts
+            against = contrast_gradients(logits, pullback, images, resolved, contrasts)
+            return logits, resolved, others, against, compared, empty, program.consts
 
         def update(
             residuals: list[Array], logits: Array, target: Array, extrema: Any, classes: Array
@@ -122,7 +129,8 @@ class HostedExtrema:
         self, variables: Variables, images: Images, tick: Callable[[int], Any]
     ) -> ClassExtrema:
         """Returns the extrema; after each chunk, calls `tick` with its number of classes."""
-        logits, target, rivals, compared, extrema, residuals = self._start(variables, images)
+        logits, target, rivals, contrasts, *rest = self._start(variables, images)
+        compared, extrema, residuals = rest
         left = len(compared)
         chunks = in_chunks(
             compared, self._chunk, padding=logits.shape[1], multiple=self._class_devices
@@ -131,7 +139,13 @@ class HostedExtrema:
             extrema = jax.block_until_ready(self._update(residuals, logits, target, extrema, chunk))
             tick(min(left, len(chunk)))
             left -= len(chunk)
-        return ClassExtrema(logits, target, *self._finish(extrema, images), rivals=rivals)
+        return ClassExtrema(
+            logits,
+            target,
+            *self._finish(extrema, images),
+            rivals=rivals,
+            contrasts=contrasts or None,
+        )
 
 
 def _on_mesh(
@@ -166,7 +180,7 @@ def _on_mesh(
     specs = {
         start_stacked: (
             (PartitionSpec(), BY_IMAGE),
-            (BY_IMAGE, BY_IMAGE, BY_IMAGE, compared, each, each),
+            (BY_IMAGE, BY_IMAGE, BY_IMAGE, BY_IMAGE, compared, each, each),
         ),
         update_stacked: ((each, BY_IMAGE, BY_IMAGE, each, some), each),
         finish_stacked: ((each, BY_IMAGE), BY_IMAGE),

@@ -8,27 +8,32 @@ import jax
 
 from signsal_jax import _checks
 from signsal_jax.gradients._blur import blur_integrated_gradients
-from signsal_jax.gradients._cam import grad_cam, hires_cam
+from signsal_jax.gradients._cam import grad_cam, hires_cam, layer_cam
 from signsal_jax.gradients._estimator import Estimator
 from signsal_jax.gradients._gradient_x_input import gradient_x_input
 from signsal_jax.gradients._mean_of import mean_of
 from signsal_jax.gradients._path import integrated_gradients, path_gradient
 from signsal_jax.gradients._plain import plain
+from signsal_jax.gradients._relu import deconvnet, guided_backprop, rect_grad
 from signsal_jax.gradients._smooth import smooth_grad
+from signsal_jax.gradients._squares import smooth_grad_squared, var_grad
 
 
-def _smooth_grad(*, noise_seed: int = 0, **settings: Any) -> Estimator:
-    return smooth_grad(jax.random.key(noise_seed), **settings)
+def _seeded(make: Callable[..., Estimator]) -> Callable[..., Estimator]:
+    return lambda noise_seed=0, **settings: make(jax.random.key(noise_seed), **settings)
 
 
 def _from_black_and_white(**settings: Any) -> Estimator:
     return mean_of(*(integrated_gradients(baseline, **settings) for baseline in (0.0, 1.0)))
 
 
+_NOISE = ("samples", "noise", "noise_seed")
 # A new estimator adds a line: how it is made, and the settings that it takes.
 _MAKERS: dict[str, tuple[Callable[..., Estimator], tuple[str, ...]]] = {
     "plain": (plain, ()),
-    "smooth_grad": (_smooth_grad, ("samples", "noise", "noise_seed")),
+    "smooth_grad": (_seeded(smooth_grad), _NOISE),
+    "smooth_grad_squared": (_seeded(smooth_grad_squared), _NOISE),
+    "var_grad": (_seeded(var_grad), _NOISE),
     "integrated_gradients": (integrated_gradients, ("steps", "baseline")),
     "integrated_gradients_black_white": (_from_black_and_white, ("steps",)),
     "blur_integrated_gradients": (blur_integrated_gradients, ("steps", "max_sigma")),
@@ -36,6 +41,10 @@ _MAKERS: dict[str, tuple[Callable[..., Estimator], tuple[str, ...]]] = {
     "gradient_x_input": (gradient_x_input, ("baseline",)),
     "grad_cam": (grad_cam, ("layer",)),
     "hires_cam": (hires_cam, ("layer",)),
+    "layer_cam": (layer_cam, ("layer",)),
+    "guided_backprop": (guided_backprop, ()),
+    "deconvnet": (deconvnet, ()),
+    "rect_grad": (rect_grad, ("percentile",)),
 }
 NAMES = tuple(_MAKERS)
 
@@ -45,14 +54,14 @@ class EstimatorConfig:
     """The gradient method by name, and its settings; those not given are its own defaults."""
 
     estimator: Literal[NAMES] = "plain"  # pyright: ignore[reportInvalidTypeForm]
-    """The gradient at the image (plain), averaged over noise or along a path, times the image, or
-    at a layer."""
+    """The gradient at the image (plain), averaged over noise or along a path, times the image, at
+    a layer, or with another backward pass through ReLUs."""
     samples: int | None = None
-    """For smooth_grad: noisy copies (default: 32)."""
+    """For smooth_grad, smooth_grad_squared and var_grad: noisy copies (default: 32)."""
     noise: float | None = None
-    """For smooth_grad: the noise's standard deviation, in units of pixel value (default: 0.1)."""
+    """For the same: the noise's standard deviation, in units of pixel value (default: 0.1)."""
     noise_seed: int | None = None
-    """For smooth_grad: of the noise (default: 0)."""
+    """For the same: of the noise (default: 0)."""
     steps: int | None = None
     """For integrated gradients of any kind and path_gradient: points on the path (default: 32)."""
     baseline: float | None = None
@@ -61,8 +70,10 @@ class EstimatorConfig:
     max_sigma: float | None = None
     """For blur_integrated_gradients: the strongest blur, in pixels (default: 50)."""
     layer: str | None = None
-    """For grad_cam and hires_cam: the layer's name (default: features, the last one with positions
-    in the networks of this package)."""
+    """For grad_cam, hires_cam and layer_cam: the layer's name (default: features, the last one with
+    positions in the networks of this package)."""
+    percentile: float | None = None
+    """For rect_grad: the share of each layer that is stopped, in per cent (default: 98)."""
 
     def estimator_fields(self) -> dict[str, Any]:
         """The values of the fields above by name."""

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax.extend.core as jex
 from jax.extend.core import primitives
 
-from signsal_jax._rewrite import inner_program
+from signsal_jax._rewrite import inner_program, is_relu
 
 # Operations on each position by itself. All others, except the few below, count as comparing
 # positions: slices and concatenations, for example, shift positions against each other.
@@ -152,12 +152,7 @@ def _broadcast(equation: jex.JaxprEqn, axes: Axes) -> Axes:
 
 def _relu(equation: jex.JaxprEqn, axes: Axes) -> Axes | None:
     """Keeps the axes for `jax.nn.relu`, the only known function with custom derivatives."""
-    program = equation.params["call_jaxpr"].jaxpr
-    if len(program.eqns) == 1 and program.eqns[0].params.get("name") == "relu":
-        inner = inner_program(program.eqns[0])
-        if inner and [each.primitive.name for each in inner.jaxpr.eqns] == ["max"]:
-            return axes
-    return None
+    return axes if is_relu(equation) else None
 
 
 _RULES: dict[str, Callable[[jex.JaxprEqn, Axes], Axes | None]] = {

@@ -9,11 +9,11 @@ from typing import Any, Literal
 import numpy as np
 
 from signsal_jax import _checks
+from signsal_jax._methods import METHODS, check_maps
 from signsal_jax.evaluations.deletion import PAPER_CURVES
 from signsal_jax.evaluations.perturbation import PAPER_FRACTIONS, RULES
 from signsal_jax.evaluations.registry import ENTRIES
 from signsal_jax.gradients import EstimatorConfig
-from signsal_jax.maps import METHODS
 
 STORABLE = tuple(ENTRIES)
 STORAGES = ("float16", "float32")
@@ -80,7 +80,8 @@ class StudyConfig(EstimatorConfig):
         if len(set(self.splits)) < len(self.splits) or "" in self.splits:
             raise ValueError(f"split: expected each split once, got {self.split!r}")
 
-        self.make_estimator()  # raises where its settings do not fit
+        # Raises where the estimator's settings do not fit it, or the maps do not.
+        check_maps(self.methods, self.make_estimator())
 
     def replaced(self, fields: Mapping[str, Any]) -> "StudyConfig":
         """The configuration with fields as TOML or JSON has them: with lists for tuples."""

@@ -76,6 +76,7 @@ def measure(command: Costs) -> dict[str, Any]:
         for name, estimator in estimators(command.samples).items():
             program, arguments = compiled(workload, 10, estimator)
             runs[name] = functools.partial(_wait, program, *arguments)
+            runs[name]()  # the first run touches new memory
         seconds = timing.interleave(runs, 1 if command.quick else command.repeats)
         for name, values in seconds.items():
             ratios = [a / b for a, b in zip(values, seconds["plain"], strict=True)]

@@ -418,10 +418,36 @@ def test_methods_without_rivals_need_one_pullback(toy, tmp_path, monkeypatch):
     gray = read_image(path, SHAPE)[None]
     expected = signsal_jax.saliency_maps(toy.apply_fn, toy.variables, gray)
     with np.load(out / "a.npz") as maps:
-        assert list(maps) == methods
+        assert list(maps) == [*methods, "gradient"]
         for method in methods:
             np.testing.assert_allclose(maps[method], expected.maps[method][0], atol=1e-5)
+        signed = signsal_jax.class_extrema(toy.apply_fn, toy.variables, gray).gradient
+        np.testing.assert_allclose(maps["gradient"], signed[0].sum(-1), atol=1e-5)
     assert results_of(out)["configuration"]["methods"] == methods
+
+
+def test_contrasts_and_margins_are_the_librarys(toy, tmp_path):
+    path, out = picture(tmp_path / "a.png"), tmp_path / "out"
+    methods = ["active_margin", "weighted_contrast_positive", "mean_contrast"]
+    assert signsal("explain", path, "--methods", *methods, "--out", out) == 0
+    expected = jax.jit(
+        lambda variables, images: signsal_jax.saliency_maps(
+            toy.apply_fn, variables, images, methods=methods
+        )
+    )(toy.variables, read_image(path, SHAPE)[None])
+    with np.load(out / "a.npz") as maps:
+        assert list(maps) == [*methods, "gradient", "active & inactive"]
+        for method in methods:
+            np.testing.assert_allclose(maps[method], expected.maps[method][0], atol=1e-5)
+
+
+def test_an_estimator_without_sign_gives_vanilla_alone(toy, tmp_path, capsys):
+    path, out = picture(tmp_path / "a.png"), tmp_path / "out"
+    options = ["explain", path, "--estimator", "var_grad", "--samples", 2, "--out", out]
+    assert_refused(capsys, out, "expected vanilla alone with var_grad", arguments=options)
+    assert signsal(*options, "--methods", "vanilla") == 0
+    with np.load(out / "a.npz") as maps:
+        assert list(maps) == ["vanilla"]
 
 
 def test_the_gradient_method_is_the_librarys_and_recorded(toy, tmp_path):

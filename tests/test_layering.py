@@ -19,7 +19,7 @@ FLOORS = (
     ("gradients",),
     ("_methods",),
     ("maps",),
-    ("attribution", "contrasts", "statistics", "models"),
+    ("attribution", "brightness", "contrasts", "statistics", "models"),
     ("evaluations",),
     ("study._config",),
     ("study._table",),

@@ -78,6 +78,28 @@ def test_maps_are_drawn_in_the_papers_order_from_black_to_white(tmp_path):
         assert all(mean < 60 for place, mean in enumerate(means) if place != lit)
 
 
+def test_signed_maps_are_red_above_zero_blue_below_and_white_at_it(tmp_path):
+    """Half of each magnitude, so that the color is not that of the end of the scale."""
+    maps = {method: np.zeros((12, 12)) for method in METHODS}
+    thirds = np.repeat([4.0, 0.0, -4.0], 4)[:, None] * np.ones((1, 12))
+    thirds[0, 0] = 8.0
+    shown = report.Example(np.full((12, 12, 3), 0.5), "", maps, {"gradient": thirds / 1000})
+    pixels = opened(report.maps_figure([shown], tmp_path / "maps.png")).astype(int)
+    top, inch = 0.3, 150
+    column = pixels[:, pixels.shape[1] - int(0.85 * inch)]
+    red, white, blue = (column[int((top + 1.5 * at) * inch)] for at in (0.2, 0.5, 0.7))
+    assert red[0] > red[2] + 50
+    assert blue[2] > blue[0] + 50
+    assert white.min() > 240
+
+
+def test_a_signed_map_of_zeros_is_white(tmp_path):
+    maps = {method: np.zeros((12, 12)) for method in METHODS}
+    shown = report.Example(np.full((12, 12, 3), 0.5), "", maps, {"gradient": np.zeros((12, 12))})
+    pixels = opened(report.maps_figure([shown], tmp_path / "maps.png"))
+    assert pixels[150, pixels.shape[1] - 128].min() > 240
+
+
 def test_grayscale_images_are_gray_in_absolute_terms(tmp_path):
     """A dark picture stays dark: its contrast is not stretched."""
     maps = {method: np.zeros((12, 12)) for method in METHODS}

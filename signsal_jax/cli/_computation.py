@@ -9,9 +9,9 @@ from jax.sharding import Mesh, PartitionSpec
 
 from signsal_jax import sharding
 from signsal_jax._methods import contrasts_of, needs_rivals
-from signsal_jax._types import Images, Variables
-from signsal_jax.attribution import saliency_maps
-from signsal_jax.gradients import HostedExtrema
+from signsal_jax._types import ClassExtrema, Images, Variables
+from signsal_jax.brightness import brightness_maps
+from signsal_jax.gradients import HostedExtrema, target_gradient
 from signsal_jax.maps import Saliency, maps_from_extrema
 from signsal_jax.models import Model
 
@@ -40,8 +40,8 @@ def computation(
     methods: Sequence[str],
     settings: Mapping[str, Any],
     tick: Callable[[int], Any],
-) -> Callable[[np.ndarray], Saliency]:
-    """Returns the function that computes the maps of a batch.
+) -> Callable[[np.ndarray], tuple[Saliency, Mapping[str, jax.Array]]]:
+    """Returns the function that computes the maps of a batch, and its `brightness_maps`.
 
     Args:
       model: the network; its weights are copied to the devices once.
@@ -51,25 +51,30 @@ def computation(
       tick: called with the number of backward passes done since.
     """
     variables = sharding.replicate(mesh, model.variables)
-    if not needs_rivals(methods):
+    settings = {**settings, "contrasts": contrasts_of(methods)}
 
-        def maps_of_target(variables: Variables, images: Images) -> Saliency:
-            return saliency_maps(model.apply_fn, variables, images, methods=methods, **settings)
+    def maps_of(extrema: ClassExtrema) -> tuple[Saliency, Mapping[str, jax.Array]]:
+        return maps_from_extrema(extrema, methods=methods), brightness_maps(extrema)
+
+    if not needs_rivals(methods):
+        del settings["rivals"]
+
+        def maps_of_target(variables: Variables, images: Images) -> Any:
+            return maps_of(target_gradient(model.apply_fn, variables, images, **settings))
 
         specs = {"in_specs": (PartitionSpec(), sharding.BY_IMAGE), "out_specs": sharding.BY_IMAGE}
         step = jax.jit(jax.shard_map(maps_of_target, mesh=mesh, **specs))
 
-        def target_alone(images: np.ndarray) -> Saliency:
-            saliency = step(variables, sharding.place(mesh, images))
+        def target_alone(images: np.ndarray) -> Any:
+            found = step(variables, sharding.place(mesh, images))
             tick(len(images))
-            return saliency
+            return found
 
         return target_alone
-    settings = {**settings, "contrasts": contrasts_of(methods), "class_chunk": _CLASS_CHUNK}
-    hosted = HostedExtrema(model.apply_fn, mesh=mesh, **settings)
-    maps = jax.jit(lambda extrema: maps_from_extrema(extrema, methods=methods))
+    hosted = HostedExtrema(model.apply_fn, class_chunk=_CLASS_CHUNK, mesh=mesh, **settings)
+    maps = jax.jit(maps_of)
 
-    def all_classes(images: np.ndarray) -> Saliency:
+    def all_classes(images: np.ndarray) -> Any:
         placed = sharding.place(mesh, images)
         return maps(hosted(variables, placed, lambda done: tick(done * len(images))))
 

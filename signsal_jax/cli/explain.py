@@ -138,6 +138,7 @@ class Explain(EstimatorConfig):
             "precision": self.precision,
             "estimator": self.make_estimator(),
         }
+        has_sign = getattr(settings["estimator"], "signed", True)
 
         def written(entry: dict[str, Any]) -> None:
             folder.add(entry)
@@ -152,7 +153,7 @@ class Explain(EstimatorConfig):
             for paths, images in _batches(list(stems), size, model, failures):
                 # The last one is filled up, so that there is one compiled program.
                 filled = np.pad(images, [(0, size - len(images)), *[(0, 0)] * 3], mode="edge")
-                saliency = jax.device_get(compute(filled))
+                saliency, signed = jax.device_get(compute(filled))
                 folder.claim()
                 for row, (path, image) in enumerate(zip(paths, images, strict=True)):
                     one = jax.tree.map(lambda values, row=row: values[row], saliency)
@@ -163,7 +164,10 @@ class Explain(EstimatorConfig):
                         continue
                     entry["figure"] = f"{stems[path]}.png" if self.figures else None
                     entry["maps"] = f"{stems[path]}.npz"
-                    example = report.Example(image, entry["target_class"], dict(one.maps))
+                    in_signs = {name: maps[row] for name, maps in signed.items()}
+                    example = report.Example(
+                        image, entry["target_class"], dict(one.maps), in_signs if has_sign else None
+                    )
                     drawing.add(entry, self.out, entry["figure"], entry["maps"], example)
 
     def _compares(self) -> bool:

@@ -10,24 +10,34 @@ import jax
 import numpy as np
 
 from signsal_jax import _files, data
-from signsal_jax.attribution import saliency_maps
-from signsal_jax.maps import METHODS
+from signsal_jax.brightness import brightness_maps
+from signsal_jax.gradients import class_extrema
+from signsal_jax.maps import METHODS, maps_from_extrema
 from signsal_jax.models import Model
 from signsal_jax.report.summary import read_rows
 from signsal_jax.study import JoinedSplits, Store, StudyConfig
 
 MOST_EXAMPLES = 20
 EXAMPLES = "examples.npz"
+_SIGNED = "signed: "
 _DRAWN = (1, 3)
 """Channels of what can be shown as a picture."""
 
 
 class Example(NamedTuple):
-    """One image with its maps, as a row of the paper's figure."""
+    """One image with its maps, as a row of the paper's figure.
+
+    Attributes:
+      image: `[h, w, c]`, pixels in [0, 1].
+      title: written beside the row.
+      maps: by name `[h, w]`, in [0, 1].
+      signed: by name `[h, w]`, see `brightness_maps`; None for an estimator without sign.
+    """
 
     image: np.ndarray
     title: str
     maps: dict[str, np.ndarray]
+    signed: dict[str, np.ndarray] | None = None
 
 
 def example_images(store: Store) -> list[int]:
@@ -54,12 +64,13 @@ def compute_examples(store: Store, model: Model, splits: Sequence[data.Dataset])
     if not rows or model.input_shape[2] not in _DRAWN:
         return []
     pixels = data.to_float(np.stack([image for image, _ in rows]))
-    maps = jax.device_get(_maps(model, pixels, config))
+    maps, signed = jax.device_get(_maps(model, pixels, config))
     return [
         Example(
             pixels[place],
             data.display_name(model.class_names[label]),
             {method: maps[method][place] for method in METHODS},
+            {name: values[place] for name, values in signed.items()},
         )
         for place, (_, label) in enumerate(rows)
     ]
@@ -68,14 +79,15 @@ def compute_examples(store: Store, model: Model, splits: Sequence[data.Dataset])
 def _maps(model: Model, pixels: np.ndarray, config: StudyConfig) -> Any:
     @jax.jit
     def step(variables: Any, images: jax.Array) -> Any:
-        return saliency_maps(
+        extrema = class_extrema(
             model.apply_fn,
             variables,
             images,
             class_chunk=config.class_chunk,
             precision=config.precision,
             estimator=config.make_estimator(),
-        ).maps
+        )
+        return maps_from_extrema(extrema).maps, brightness_maps(extrema)
 
     return step(model.variables, pixels)
 
@@ -87,6 +99,10 @@ def save_examples(store: Store, examples: Sequence[Example], folder: Path) -> No
         "images": np.stack([example.image for example in examples]),
         "titles": np.asarray([example.title for example in examples]),
         **{method: np.stack([example.maps[method] for example in examples]) for method in METHODS},
+        **{
+            f"{_SIGNED}{name}": np.stack([(example.signed or {})[name] for example in examples])
+            for name in examples[0].signed or {}
+        },
     }
     _files.write_atomically(
         folder / EXAMPLES, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays)
@@ -101,8 +117,18 @@ def load_examples(store: Store, folder: Path) -> list[Example]:
         if str(arrays["study"]) != _mark(store):
             return []
         maps = {method: arrays[method] for method in METHODS}
+        signed = {
+            name.removeprefix(_SIGNED): arrays[name]
+            for name in arrays.files
+            if name.startswith(_SIGNED)
+        }
         return [
-            Example(image, str(title), {method: maps[method][place] for method in METHODS})
+            Example(
+                image,
+                str(title),
+                {method: maps[method][place] for method in METHODS},
+                {name: values[place] for name, values in signed.items()} or None,
+            )
             for place, (image, title) in enumerate(
                 zip(arrays["images"], arrays["titles"], strict=True)
             )

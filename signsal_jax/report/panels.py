@@ -1,4 +1,4 @@
-"""The paper's figure: images and their maps, panel by panel."""
+"""The paper's figure and its signs: images and their maps, panel by panel."""
 
 import textwrap
 from collections.abc import Sequence
@@ -22,20 +22,33 @@ _LABEL_WIDTH, _NOTE_WIDTH = 24, 110
 _LUMA = np.asarray([0.299, 0.587, 0.114])
 _GRAY: Any = {"cmap": "gray", "vmin": 0, "vmax": 255}
 _HOT = colormaps["hot"]
+# Diverging, white at zero, and distinguishable by the color-blind.
+_DIVERGING = colormaps["RdBu_r"]
+# Of the magnitudes of a signed panel: what is above gets the color at the end of the scale.
+PERCENTILE = 99.5
+_LEGEND = (
+    "Last columns: red where brighter raises the score (favors the class over every other), blue "
+    f"where darker does; each panel's scale is the {PERCENTILE}th percentile of its magnitudes."
+)
 # Class names and notes are text as it stands; matplotlib would take a $ for the start of a formula.
+_LABEL_BOX: Any = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.8}
 _TEXT: Any = {"ha": "center", "va": "center", "parse_math": False}
 
 
 def maps_figure(
     examples: Sequence[Example], path: Path, note: str = "", *, over_photo: bool = False
 ) -> Path:
-    """Draws one row per image: the image and its maps in "hot" colors.
+    """Draws one row per image: the image, its maps in "hot" colors, and its signed maps.
+
+    Signed maps are red where positive, blue where negative and white at zero. Each is scaled by a
+    percentile of its own magnitudes, which is written into the panel.
 
     Everything stands in one coordinate system of inches. A subplot per panel would look the same
     and take several times as long, which counts where thousands of pictures are explained.
 
     Args:
-      examples: the rows; all with the same maps, in the order of the columns.
+      examples: the rows; all with the same maps, in the order of the columns, and the same signed
+        maps or none.
       path: the file; its suffix gives the format.
       note: what whoever shows the figure must say of its data; the first sentence is written
         under it.
@@ -44,7 +57,8 @@ def maps_figure(
     Returns:
       `path`.
     """
-    columns = ("image", *examples[0].maps)
+    signed = examples[0].signed or {}
+    columns = ("image", *examples[0].maps, *signed)
     layers = (False, True) if over_photo else (False,)
     rows = [(example, over) for example in examples for over in layers]
     labels = [
@@ -52,7 +66,8 @@ def maps_figure(
         for example, over in rows
     ]
     # The whole note is in results.json.
-    under = textwrap.fill(note.partition(". ")[0], _NOTE_WIDTH)
+    notes = [note.partition(". ")[0], _LEGEND if signed else ""]
+    under = "\n".join(textwrap.fill(text, _NOTE_WIDTH) for text in notes if text)
     left = _EDGE + _LINE * max(_lines(label) for label in labels)
     bottom = _TOP + _PITCH * len(rows)
     width = left + _PITCH * len(columns) + _EDGE
@@ -95,6 +110,14 @@ def _draw_row(axes: Axes, example: Example, left: float, top: float, *, over_pho
             opacity = np.sqrt(saliency)[..., None]
             colors = opacity * colors + (1 - opacity) * gray[..., None]
         panels.append(colors)
+    scales = [_scale(values) for values in (example.signed or {}).values()]
+    for values, most in zip((example.signed or {}).values(), scales, strict=True):
+        relative = np.clip(values / most, -1, 1) if most else np.zeros_like(values)
+        colors = _DIVERGING((relative + 1) / 2)[..., :3]
+        if over_photo:
+            opacity = np.sqrt(np.abs(relative))[..., None]
+            colors = opacity * colors + (1 - opacity) * gray[..., None]
+        panels.append(colors)
     for number, values in enumerate(panels):
         x = left + _PITCH * number
         extent = (x, x + scale * width, top + scale * height, top)
@@ -102,3 +125,12 @@ def _draw_row(axes: Axes, example: Example, left: float, top: float, *, over_pho
         axes.imshow(pixels, extent=extent, aspect="auto", interpolation="nearest", **_GRAY)
         box = Rectangle((x, top), scale * width, scale * height, fill=False, linewidth=0.8)
         axes.add_patch(box)
+        if (place := number - len(panels) + len(scales)) >= 0:
+            style: Any = {"ha": "left", "va": "bottom", "fontsize": 6, "bbox": _LABEL_BOX}
+            axes.text(x + 0.04, top + scale * height - 0.04, f"±{scales[place]:.2g}", **style)
+
+
+def _scale(values: np.ndarray) -> float:
+    """The magnitude that gets the color at the end; beyond the percentile if that is zero."""
+    magnitudes = np.abs(values)
+    return float(np.percentile(magnitudes, PERCENTILE)) or float(magnitudes.max())

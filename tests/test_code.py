@@ -37,6 +37,7 @@ evaluations.jacobian
 evaluations.perturbation
 evaluations.registry
 evaluations.saliency
+evaluations.steps
 gradients
 gradients._average
 gradients._baseline

@@ -20,3 +20,11 @@ from signsal_jax.evaluations.perturbation import (
     delete as delete,
     deletion_masks as deletion_masks,
 )
+from signsal_jax.evaluations.steps import (
+    EPSILONS as EPSILONS,
+    SCORES as SCORES,
+    WAYS as WAYS,
+    SmallStep as SmallStep,
+    claimed_signs as claimed_signs,
+    small_step as small_step,
+)

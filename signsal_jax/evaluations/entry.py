@@ -25,7 +25,7 @@ from signsal_jax._types import ApplyFn, ClassExtrema, Gradients, Images, Logits,
 from signsal_jax.maps import Saliency
 
 ClassRows = Float[Array, "_ b h w c"]
-MAPS, EXTREMA, LINEAR, GRADIENT = "maps", "extrema", "linear", "gradient"
+MAPS, EXTREMA, LINEAR, GRADIENT, SIGNS = "maps", "extrema", "linear", "gradient", "signs"
 
 
 @runtime_checkable
@@ -46,6 +46,10 @@ class Options(Protocol):
     def storage(self) -> str: ...
     @property
     def control_seed(self) -> int: ...
+    @property
+    def step_share(self) -> float: ...
+    @property
+    def epsilons(self) -> tuple[float, ...]: ...
 
 
 class Sizes(NamedTuple):
@@ -92,6 +96,9 @@ class Classified(NamedTuple):
       predicted: the class of the unchanged images, `[b]`.
       maps: per method `[b, h, w]`.
       gradient: the target's `[b, h, w, c]`, None where no entry needs it.
+      signs: per method the directions that its map claims, `[b, h, w, c]` (`claimed_signs`), None
+        where no entry needs them.
+      target: the class explained, `[b]`.
     """
 
     options: Options
@@ -101,6 +108,8 @@ class Classified(NamedTuple):
     predicted: Int[Array, " b"]
     maps: Mapping[str, Float[Array, "b h w"]]
     gradient: Gradients | None = None
+    signs: Mapping[str, Int[Array, "b h w c"]] | None = None
+    target: Int[Array, " b"] | None = None
 
 
 class NetworkResult(NamedTuple):
@@ -120,8 +129,8 @@ class Entry:
     """The stored arrays, by name; an array of `of_class` or `of_pair` has the entry's name."""
     needs: frozenset[str] = frozenset()
     """Any of "maps" (of the study's methods), "extrema" (of all other classes' gradients),
-    "linear" (gradients by an estimator that is linear in the class scores) and "gradient" (the
-    target's, for a function of the network)."""
+    "linear" (gradients by an estimator that is linear in the class scores), and for a function of
+    the network "gradient" (the target's) and "signs" (that the maps claim)."""
     of_image: Callable[[Explained], Mapping[str, Array]] | None = None
     of_class: Callable[[ClassRows], Float[Array, "b m"]] | None = None
     of_pair: Callable[[ClassRows, ClassRows], Float[Array, "b m n"]] | None = None
@@ -137,5 +146,5 @@ class Entry:
             raise ValueError(f"entry {self.name}: expected one of of_image, of_class, ...")
         for need in self.needs:
             _checks.check_member(
-                f"entry {self.name}: needs", need, (MAPS, EXTREMA, LINEAR, GRADIENT)
+                f"entry {self.name}: needs", need, (MAPS, EXTREMA, LINEAR, GRADIENT, SIGNS)
             )

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from signsal_jax.evaluations import controls, deletion, insertion, jacobian, saliency
+from signsal_jax.evaluations import controls, deletion, insertion, jacobian, saliency, steps
 from signsal_jax.evaluations.entry import Entry
 
 ENTRIES = {
@@ -14,6 +14,7 @@ ENTRIES = {
         deletion.ENTRY,
         insertion.ENTRY,
         controls.ENTRY,
+        steps.ENTRY,
         jacobian.PIXEL_SHARES,
         jacobian.RIVALS,
         jacobian.NORM,

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from signsal_jax.metrics import Interval, auc, bootstrap_interval, paired_difference
+from signsal_jax.report.steps import step_summary
 from signsal_jax.study import Store
 
 _MOST_NAMED = 100
@@ -34,7 +35,8 @@ def summarize(store: Store, *, seed: int = 0) -> dict[str, Any]:
       `controls` or `insertion`,
       per curve its fill and map, fidelity, share of pixels deleted (inserted), AUC, and AUC minus
       vanilla's with the same fill (None without vanilla), both with intervals; with stored controls
-      also AUC minus the mean of the random orders' (`auc_minus_random`). Where maps were
+      also AUC minus the mean of the random orders' (`auc_minus_random`). With stored small steps:
+      `small_step`, see `step_summary`. Where maps were
       needed: `empty_maps`, how many of each method are empty.
 
     Raises:
@@ -95,6 +97,11 @@ def summarize(store: Store, *, seed: int = 0) -> dict[str, Any]:
         )
         for key, dimension, _, _ in parts:
             summary[key] = list(itertools.islice(found, len(names[dimension])))
+    if "step_change" in stored:
+        change, moved = (read_rows(store, name)[valid] for name in ("step_change", "step_moved"))
+        summary["small_step"] = step_summary(
+            change, moved, names["step_map"], names["epsilon"], seed
+        )
     return summary
 
 

@@ -9,6 +9,7 @@ from signsal_jax import _files
 from signsal_jax.report.examples import load_examples
 from signsal_jax.report.figures import curves_figure
 from signsal_jax.report.panels import maps_figure
+from signsal_jax.report.steps import steps_table
 from signsal_jax.report.summary import read_rows, summarize
 from signsal_jax.report.tables import csv_table, markdown_table
 from signsal_jax.study import Store
@@ -70,6 +71,8 @@ def write_report(store: Store, out: Path, *, seed: int = 0) -> Report:
         table = markdown_table(summary)
         files.append(_files.write_text(out / "table.md", table))
         files.append(_files.write_text(out / "table.csv", csv_table(summary)))
+    if "small_step" in summary:
+        files.append(_files.write_text(out / "small_step.md", steps_table(summary["small_step"])))
     results = {
         "configuration": {**manifest["config"], "seed": seed},
         "estimator": manifest.get("estimator"),

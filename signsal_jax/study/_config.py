@@ -13,6 +13,7 @@ from signsal_jax._methods import METHODS, check_maps
 from signsal_jax.evaluations.deletion import PAPER_CURVES
 from signsal_jax.evaluations.perturbation import PAPER_FRACTIONS, RULES
 from signsal_jax.evaluations.registry import ENTRIES
+from signsal_jax.evaluations.steps import EPSILONS, check_steps
 from signsal_jax.gradients import EstimatorConfig
 
 STORABLE = tuple(ENTRIES)
@@ -45,11 +46,15 @@ class StudyConfig(EstimatorConfig):
     """The class explained: predicted, label, or an index."""
     store: tuple[str, ...] = ("maps", "logits", "deletion", "shares", "norm")
     """What to store of each image, any of maps, logits, runner_up, deletion, insertion,
-    controls, shares, rivals, norm, gram, sign_agreement."""
+    controls, small_step, shares, rivals, norm, gram, sign_agreement."""
     fractions: tuple[float, ...] = PAPER_FRACTIONS
     """Shares of deleted (or inserted) pixels, each in [0, 1]."""
     control_seed: int = 0
-    """Of the random orders of controls."""
+    """Of the random orders of controls, and of the random signs and pixels of small_step."""
+    step_share: float = 0.05
+    """The share of pixels that small_step moves."""
+    epsilons: tuple[float, ...] = EPSILONS
+    """How far small_step moves them, in units of pixel value."""
     rule: Literal[RULES] = "paper"  # pyright: ignore[reportInvalidTypeForm]
     """How many pixels a fraction deletes, see `deletion_masks`."""
     precision: Literal["highest", "high", "default"] = "highest"
@@ -71,6 +76,7 @@ class StudyConfig(EstimatorConfig):
             _checks.check_member("store", name, tuple(ENTRIES))
         _checks.check_class_chunk(self.class_chunk, auto=True)
         _checks.check_fractions(self.fractions)
+        check_steps(self.step_share, self.epsilons)
         if isinstance(self.target, str):
             _checks.check_member("target", self.target, ("predicted", "label"))
         for name in ("chunk", "images"):

@@ -15,11 +15,13 @@ from signsal_jax.evaluations.entry import (
     GRADIENT,
     LINEAR,
     MAPS,
+    SIGNS,
     Classified,
     Explained,
     NetworkResult,
 )
 from signsal_jax.evaluations.registry import chosen
+from signsal_jax.evaluations.steps import claimed_signs
 from signsal_jax.gradients import (
     CPU_CLASSES,
     Estimator,
@@ -86,7 +88,7 @@ def study_step(
     def rows_of(gradients: Array, pullback: Pullback, logits: Logits) -> dict[str, Array]:
         return row_statistics(gradients, pullback, logits, by_class, by_pair)
 
-    def explain(variables: Any, images: Array, labels: Array) -> tuple[dict, dict, Any]:
+    def explain(variables: Any, images: Array, labels: Array) -> tuple[dict, dict, Any, dict]:
         inputs = spread_over_classes(images) if every_class else images
         logits, pullback = linearize(
             apply_fn,
@@ -138,16 +140,21 @@ def study_step(
             found[name] = collect_rows(rows, scores.shape[1], class_chunk)
         maps = dict(saliency.maps) if saliency is not None else {}
         gradient = extrema.gradient if extrema is not None and GRADIENT in needs else None
-        return found, maps, gradient
+        signs = {}
+        if SIGNS in needs and extrema is not None:
+            known = extrema.gradient, extrema.highest, extrema.lowest
+            signs = {method: claimed_signs(method, *known) for method in config.methods}
+        return found, maps, gradient, signs
 
     def perturb(
-        variables: Any, images: Array, maps: dict[str, Array], gradient: Any, predicted: Array
+        variables: Any, images: Array, explained: tuple, predicted: Array, target: Array
     ) -> list[NetworkResult]:
-        batch = Classified(config, apply_fn, variables, images, predicted, maps, gradient)
+        given = apply_fn, variables, images, predicted
+        batch = Classified(config, *given, *explained, target=target)
         return [of_network(batch) for of_network in by_network]
 
     whole = PartitionSpec()
-    found, maps, gradient = jax.shard_map(
+    found, *explained = jax.shard_map(
         explain, mesh=mesh, in_specs=(whole, by_batch, by_batch), out_specs=by_batch
     )(variables, images, labels)
     if by_network:
@@ -156,7 +163,7 @@ def study_step(
             mesh=mesh,
             in_specs=(whole, by_device, by_device, by_device, by_device),
             out_specs=by_device,
-        )(variables, images, maps, gradient, found["predicted"])
+        )(variables, images, tuple(explained), found["predicted"], found["target"])
         for arrays, valid in results:
             found |= arrays
             found["valid"] &= valid

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from signsal_jax import _checks
-from signsal_jax.gradients import CONTRASTS, Estimator
+from signsal_jax.gradients import CONTRASTS, Estimator, require_linear
 
 METHODS = ("vanilla", "positive", "negative", "active", "inactive")
 COMPARATIVE_METHODS = ("active", "inactive")
@@ -39,8 +39,8 @@ def check_maps(methods: Sequence[str], estimator: Estimator) -> tuple[str, ...]:
     """Returns the methods as a tuple.
 
     Raises:
-      TypeError, ValueError: unknown or repeated methods, or a map that is chosen by sign of an
-        estimator without sign.
+      TypeError, ValueError: unknown or repeated methods; a map that is chosen by sign of an
+        estimator without sign, or a contrast of one that is not linear in the class scores.
     """
     methods = _checks.check_methods(methods, ALL_METHODS)
     if not getattr(estimator, "signed", True):
@@ -50,4 +50,6 @@ def check_maps(methods: Sequence[str], estimator: Estimator) -> tuple[str, ...]:
                     f"methods: expected vanilla alone with {estimator.name}, whose values have no "
                     f"sign, got {method}"
                 )
+    if contrasts_of(methods):
+        require_linear(estimator, "a contrast")
     return methods

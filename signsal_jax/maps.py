@@ -183,7 +183,12 @@ def valid_images(extrema: ClassExtrema) -> Bool[Array, " b"]:
     return valid & (target >= 0) & (target < logits.shape[1])
 
 
-def _kept(method: str, extrema: ClassExtrema, ties: str) -> Gradients:
+def kept_of(method: str, extrema: ClassExtrema, *, ties: str = "strict") -> Gradients:
+    """Returns `kept_gradient` of any of `ALL_METHODS`, from extrema that hold what it needs.
+
+    Raises:
+      ValueError: as `kept_gradient`; a contrast that the extrema do not hold.
+    """
     if method not in CONTRAST_METHODS:
         return kept_gradient(method, extrema.gradient, extrema.highest, extrema.lowest, ties=ties)
     against, part = contrast_and_part(method)
@@ -245,7 +250,7 @@ def maps_from_extrema(
     valid = valid_images(extrema)
     maps, empty = OrderedDict(), OrderedDict()
     for method in methods:
-        raw = reduce_channels(_kept(method, extrema, ties), channel)
+        raw = reduce_channels(kept_of(method, extrema, ties=ties), channel)
         scaled, constant = normalize_maps(raw)
         image_valid = valid.reshape(-1, *[1] * (raw.ndim - 1))
         maps[method] = jnp.where(image_valid, scaled if normalize else raw, jnp.nan)

@@ -142,6 +142,25 @@ CASES = [
         (make, {"key": KEY}, {"key": NOT_A_KEY, "samples": NOT_A_COUNT, "noise": NOT_A_NOISE})
         for make in (signsal_jax.smooth_grad_squared, signsal_jax.var_grad)
     ),
+    (
+        signsal_jax.occlusion,
+        {},
+        {
+            "window": NOT_A_COUNT,
+            "stride": [*NOT_A_COUNT, 9],
+            "baseline": [*NOT_REAL, np.inf, np.nan],
+        },
+    ),
+    (
+        signsal_jax.rise,
+        {"key": KEY},
+        {
+            "key": NOT_A_KEY,
+            "samples": NOT_A_COUNT,
+            "cells": NOT_A_COUNT,
+            "kept": [*NOT_REAL, 0.0, 1.5, np.nan],
+        },
+    ),
     (signsal_jax.layer_cam, {}, {"layer": [None, 3, b"features"]}),
     (signsal_jax.rect_grad, {}, {"percentile": [*NOT_REAL, -1.0, 100.5, np.nan]}),
     (

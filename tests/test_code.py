@@ -54,6 +54,7 @@ gradients._hosted
 gradients._jacobian
 gradients._layer
 gradients._linearize
+gradients._masked
 gradients._mean_of
 gradients._named
 gradients._path

@@ -29,17 +29,21 @@ def gradients_of(linear, target):
 
 
 def test_the_claimed_signs(linear):
-    gradient, highest, lowest = gradients_of(linear, [0, 1, 2, 0, 1, 2])
+    target = np.asarray([0, 1, 2, 0, 1, 2])
+    gradient, highest, lowest = gradients_of(linear, target)
+    mean = gradient - (linear[0][0].sum(0)[None] - gradient) / 2
     expected = {
         "vanilla": np.sign(gradient),
         "positive": gradient > 0,
         "negative": -1 * (gradient < 0),
         "active": gradient > highest,
         "inactive": -1 * (gradient < lowest),
+        "inactive_margin": -1 * (gradient < lowest),
+        "mean_contrast_positive": mean > 0,
     }
-    for method in signsal_jax.METHODS:
-        found = claimed_signs(method, *map(jnp.asarray, (gradient, highest, lowest)))
-        np.testing.assert_array_equal(found, expected[method])
+    extrema = signsal_jax.class_extrema(toys.linear, *linear, target=target, contrasts=["mean"])
+    for method, signs in expected.items():
+        np.testing.assert_array_equal(claimed_signs(method, extrema), signs)
 
 
 def test_on_a_linear_network_the_sign_is_true_and_its_opposite_as_bad(linear):
@@ -180,7 +184,7 @@ def test_a_study_stores_the_steps_of_every_map(tmp_path):
             variables,
             images,
             saliency.maps[method],
-            claimed_signs(method, extrema.gradient, extrema.highest, extrema.lowest),
+            claimed_signs(method, extrema),
             extrema.target,
             key=jax.random.key(5),
             share=0.1,

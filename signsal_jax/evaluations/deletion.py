@@ -20,6 +20,7 @@ from signsal_jax.evaluations._curves import (
 )
 from signsal_jax.evaluations.entry import MAPS, Classified, Entry, NetworkResult
 from signsal_jax.evaluations.perturbation import FILLS, PAPER_FRACTIONS
+from signsal_jax.gradients import CONTRASTS
 
 PAPER_CURVES = (
     ("black", "vanilla"),
@@ -28,6 +29,17 @@ PAPER_CURVES = (
     ("white", "vanilla"),
     ("white", "negative"),
     ("white", "inactive"),
+)
+# What favors the target where brighter is deleted by black, where darker by white.
+OTHER_CURVES = (
+    ("black", "active_margin"),
+    ("white", "inactive_margin"),
+    *(
+        (fill, f"{against}_contrast{part}")
+        for against in CONTRASTS
+        for fill, parts in (("black", ("", "_positive")), ("white", ("", "_negative")))
+        for part in parts
+    ),
 )
 
 

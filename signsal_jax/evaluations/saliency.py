@@ -26,7 +26,8 @@ def _maps(explained: Explained) -> Mapping[str, Array]:
 
 def _runner_up(explained: Explained) -> Mapping[str, Array]:
     assert explained.saliency is not None
-    return {f"runner_up_{method}": rival for method, rival in explained.saliency.runner_up.items()}
+    rivals = explained.saliency.runner_up
+    return {f"runner_up_{method}": rivals[method] for method in _comparative(explained.options)}
 
 
 LOGITS = Entry(

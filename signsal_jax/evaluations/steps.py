@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from signsal_jax import _checks
 from signsal_jax._jaxpr import run_once
 from signsal_jax._precision import at_least_float32, matmul_precision
-from signsal_jax._types import AnyArray, ApplyFn, Gradients, Images, Variables
+from signsal_jax._types import AnyArray, ApplyFn, ClassExtrema, Images, Variables
 from signsal_jax._vma import varying_like
 from signsal_jax.evaluations.entry import (
     MAPS,
@@ -22,7 +22,7 @@ from signsal_jax.evaluations.entry import (
     NetworkResult,
     Options,
 )
-from signsal_jax.maps import kept_gradient
+from signsal_jax.maps import COMPARATIVE_METHODS, kept_of
 
 WAYS = ("along", "against", "random_signs", "random_pixels")
 SCORES = ("logit", "margin", "probability")
@@ -46,40 +46,36 @@ class SmallStep(NamedTuple):
     valid: Bool[Array, " b"]
 
 
-def claimed_signs(
-    method: str,
-    gradient: Gradients,
-    highest: Gradients | None = None,
-    lowest: Gradients | None = None,
-) -> Int[Array, "b h w c"]:
+def claimed_signs(method: str, extrema: ClassExtrema) -> Int[Array, "b h w c"]:
     """Returns the direction in which a map claims that its pixels help the target.
 
-    Brighter (1) for positive and active, darker (-1) for negative and inactive, the gradient's own
-    sign for vanilla; 0 where the map keeps nothing.
+    Brighter (1) for positive and active, darker (-1) for negative and inactive, the sign of the
+    gradient for vanilla and of the contrast for contrasts; 0 where the map keeps nothing.
 
     Args:
-      method: one of `METHODS`.
-      gradient: the target's `[b, h, w, c]`.
-      highest: the highest gradient of the other classes, for "active".
-      lowest: the lowest gradient of the other classes, for "inactive".
+      method: one of `ALL_METHODS`.
+      extrema: from `class_extrema`, with what the method needs.
 
     Returns:
       int8 `[b, h, w, c]`.
 
     Raises:
-      TypeError, ValueError: as `kept_gradient`.
+      TypeError, ValueError: as `maps_from_extrema`.
 
-    >>> import jax.numpy as jnp
+    >>> import jax.numpy as jnp, signsal_jax
     >>> from signsal_jax.evaluations import claimed_signs
-    >>> gradient = jnp.asarray([-1.0, 2.0, 0.0]).reshape(1, 1, 3, 1)
-    >>> claimed_signs("active", gradient, highest=gradient - 1).ravel().tolist()
-    [1, 1, 1]
-    >>> claimed_signs("negative", gradient).ravel().tolist()
+    >>> def apply_fn(variables, images):
+    ...     return jnp.einsum("bhwc,hwk->bk", images, variables)
+    >>> weights = jnp.asarray([[[-1.0, -2.0], [2.0, 3.0], [0.0, -1.0]]])
+    >>> extrema = signsal_jax.class_extrema(apply_fn, weights, jnp.ones((1, 1, 3, 1)), target=0)
+    >>> claimed_signs("active", extrema).ravel().tolist()
+    [1, 0, 1]
+    >>> claimed_signs("negative", extrema).ravel().tolist()
     [-1, 0, 0]
     """
     # The margin, because an active gradient can be negative, or zero.
-    kept = f"{method}_margin" if method in ("active", "inactive") else method
-    return jnp.sign(kept_gradient(kept, gradient, highest, lowest)).astype(jnp.int8)
+    kept = f"{method}_margin" if method in COMPARATIVE_METHODS else method
+    return jnp.sign(kept_of(kept, extrema)).astype(jnp.int8)
 
 
 def small_step(
@@ -130,14 +126,14 @@ def small_step(
     controls are this library's.
 
     >>> import jax, jax.numpy as jnp
-    >>> from signsal_jax.evaluations import claimed_signs, small_step
+    >>> from signsal_jax.evaluations import small_step
     >>> def apply_fn(variables, images):
     ...     return jnp.einsum("bhwc,khwc->bk", images, variables)
     >>> weights = jnp.asarray([[[[2.0], [-3.0]]], [[[0.0], [0.0]]]])
     >>> gradient = weights[:1]
     >>> step = small_step(
     ...     apply_fn, weights, jnp.full((1, 1, 2, 1), 0.5), jnp.abs(gradient[..., 0]),
-    ...     claimed_signs("vanilla", gradient), jnp.asarray([0]),
+    ...     jnp.sign(gradient).astype(int), jnp.asarray([0]),
     ...     key=jax.random.key(0), share=1.0, epsilons=[0.5])
     >>> step.change[0, :2, 0, 0].tolist()  # half of 2 + 3, along and against
     [2.5, -2.5]

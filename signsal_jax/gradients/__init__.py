@@ -14,6 +14,7 @@ from signsal_jax.gradients._completeness import completeness_gap as completeness
 from signsal_jax.gradients._contrast import (
     CONTRASTS as CONTRASTS,
     contrast_gradient as contrast_gradient,
+    contrast_gradients as contrast_gradients,
     contrast_weights as contrast_weights,
 )
 from signsal_jax.gradients._estimator import (
@@ -37,6 +38,7 @@ from signsal_jax.gradients._linearize import (
     linearize as linearize,
     same_class_gradients as same_class_gradients,
 )
+from signsal_jax.gradients._masked import occlusion as occlusion, rise as rise
 from signsal_jax.gradients._mean_of import mean_of as mean_of
 from signsal_jax.gradients._named import (
     NAMES as NAMES,

@@ -11,6 +11,7 @@ from signsal_jax.gradients._blur import blur_integrated_gradients
 from signsal_jax.gradients._cam import grad_cam, hires_cam, layer_cam
 from signsal_jax.gradients._estimator import Estimator
 from signsal_jax.gradients._gradient_x_input import gradient_x_input
+from signsal_jax.gradients._masked import occlusion, rise
 from signsal_jax.gradients._mean_of import mean_of
 from signsal_jax.gradients._path import integrated_gradients, path_gradient
 from signsal_jax.gradients._plain import plain
@@ -45,6 +46,8 @@ _MAKERS: dict[str, tuple[Callable[..., Estimator], tuple[str, ...]]] = {
     "guided_backprop": (guided_backprop, ()),
     "deconvnet": (deconvnet, ()),
     "rect_grad": (rect_grad, ("percentile",)),
+    "occlusion": (occlusion, ("window", "stride", "baseline")),
+    "rise": (_seeded(rise), ("samples", "cells", "kept", "noise_seed")),
 }
 NAMES = tuple(_MAKERS)
 
@@ -55,18 +58,20 @@ class EstimatorConfig:
 
     estimator: Literal[NAMES] = "plain"  # pyright: ignore[reportInvalidTypeForm]
     """The gradient at the image (plain), averaged over noise or along a path, times the image, at
-    a layer, or with another backward pass through ReLUs."""
+    a layer, or with another backward pass through ReLUs; or the scores of masked images."""
     samples: int | None = None
-    """For smooth_grad, smooth_grad_squared and var_grad: noisy copies (default: 32)."""
+    """For smooth_grad, smooth_grad_squared and var_grad: noisy copies (default: 32). For rise:
+    masks (default: 1024)."""
     noise: float | None = None
-    """For the same: the noise's standard deviation, in units of pixel value (default: 0.1)."""
+    """For smooth_grad, smooth_grad_squared and var_grad: the standard deviation of the noise, in
+    units of pixel value (default: 0.1)."""
     noise_seed: int | None = None
-    """For the same: of the noise (default: 0)."""
+    """For the same and rise: the seed of noise and masks (default: 0)."""
     steps: int | None = None
     """For integrated gradients of any kind and path_gradient: points on the path (default: 32)."""
     baseline: float | None = None
-    """For integrated_gradients, path_gradient and gradient_x_input: the gray level that the image
-    is compared with (default: 0, black)."""
+    """For integrated_gradients, path_gradient, gradient_x_input and occlusion: the gray level that
+    the image is compared with, or hidden by (default: 0, black)."""
     max_sigma: float | None = None
     """For blur_integrated_gradients: the strongest blur, in pixels (default: 50)."""
     layer: str | None = None
@@ -74,6 +79,15 @@ class EstimatorConfig:
     positions in the networks of this package)."""
     percentile: float | None = None
     """For rect_grad: the share of each layer that is stopped, in per cent (default: 98)."""
+
+    window: int | None = None
+    """For occlusion: the side of the window that hides pixels (default: 8)."""
+    stride: int | None = None
+    """For occlusion: the step between places of the window (default: 4)."""
+    cells: int | None = None
+    """For rise: cells of a mask along each side (default: 7)."""
+    kept: float | None = None
+    """For rise: the probability that a cell is seen (default: 0.5)."""
 
     def estimator_fields(self) -> dict[str, Any]:
         """The values of the fields above by name."""

@@ -49,7 +49,7 @@ def curves_figure(summary: dict[str, Any], path: Path, title: str = "", note: st
         for curve in summary["curves"]:
             if curve["fill"] == fill:
                 label = f"{curve['map']} (AUC {curve['auc']['mean']:.3f})"
-                color = _COLORS[curve["map"]]
+                color = _COLORS.get(curve["map"], f"C{len(axis.lines)}")
                 axis.plot(percent, curve["fidelity"], "o-", ms=3, color=color, label=label)
         axis.set(title=f"{fill} deletion", xlabel="pixels deleted [%]", ylim=(0, 1.02))
         axis.grid(alpha=0.3)

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import numpy as np
 
 from signsal_jax import _checks
-from signsal_jax._methods import METHODS, check_maps
-from signsal_jax.evaluations.deletion import PAPER_CURVES
+from signsal_jax._methods import ALL_METHODS, METHODS, check_maps
+from signsal_jax.evaluations.deletion import OTHER_CURVES, PAPER_CURVES
 from signsal_jax.evaluations.perturbation import PAPER_FRACTIONS, RULES
 from signsal_jax.evaluations.registry import ENTRIES
 from signsal_jax.evaluations.steps import EPSILONS, check_steps
@@ -40,7 +40,7 @@ class StudyConfig(EstimatorConfig):
     """For a model: a safetensors or torch file, or hf://owner/name."""
     preprocess: bool = True
     """Apply the normalization that the weights were trained with; otherwise feed raw pixels."""
-    methods: tuple[Literal[METHODS], ...] = METHODS  # pyright: ignore[reportInvalidTypeForm]
+    methods: tuple[Literal[ALL_METHODS], ...] = METHODS  # pyright: ignore[reportInvalidTypeForm]
     """The maps."""
     target: int | str = "predicted"
     """The class explained: predicted, label, or an index."""
@@ -71,7 +71,6 @@ class StudyConfig(EstimatorConfig):
         hints = typing.get_type_hints(type(self))
         for field in dataclasses.fields(self):
             _check_type(field.name, getattr(self, field.name), hints[field.name])
-        _checks.check_methods(self.methods, METHODS)
         for name in self.store:
             _checks.check_member("store", name, tuple(ENTRIES))
         _checks.check_class_chunk(self.class_chunk, auto=True)
@@ -105,7 +104,8 @@ class StudyConfig(EstimatorConfig):
     @property
     def curves(self) -> tuple[tuple[str, str], ...]:
         """The deletion curves whose map is computed, (fill, method)."""
-        return tuple(curve for curve in PAPER_CURVES if curve[1] in self.methods)
+        curves = *PAPER_CURVES, *OTHER_CURVES
+        return tuple(curve for curve in curves if curve[1] in self.methods)
 
 
 def _check_type(name: str, value: Any, hint: Any) -> None:

@@ -9,6 +9,7 @@ from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Int
 
+from signsal_jax._methods import contrasts_of, needs_rivals
 from signsal_jax._types import ApplyFn, ClassExtrema, Images, Logits, Variables
 from signsal_jax.evaluations.entry import (
     EXTREMA,
@@ -26,6 +27,7 @@ from signsal_jax.gradients import (
     CPU_CLASSES,
     Estimator,
     Pullback,
+    contrast_gradients,
     linearize,
     require_linear,
     resolve_chunk,
@@ -33,7 +35,7 @@ from signsal_jax.gradients import (
     split_extrema,
     target_extrema,
 )
-from signsal_jax.maps import COMPARATIVE_METHODS, maps_from_extrema, valid_images
+from signsal_jax.maps import maps_from_extrema, valid_images
 from signsal_jax.sharding import AXES, BY_IMAGE, from_first, spread_over_classes
 from signsal_jax.statistics import collect_rows, row_statistics
 from signsal_jax.study._config import StudyConfig
@@ -79,7 +81,8 @@ def study_step(
     by_class = {entry.name: entry.of_class for entry in entries if entry.of_class}
     by_pair = {entry.name: entry.of_pair for entry in entries if entry.of_pair}
     by_network = [entry.of_network for entry in entries if entry.of_network]
-    rivals = MAPS in needs and {*config.methods} & {*COMPARATIVE_METHODS}
+    rivals = MAPS in needs and needs_rivals(config.methods)
+    contrasts = contrasts_of(config.methods) if MAPS in needs else ()
     every_class = bool(rivals or EXTREMA in needs or by_class or by_pair)
     # Where there are no classes to share, every device takes images of its own.
     by_device = PartitionSpec(AXES)
@@ -117,6 +120,11 @@ def study_step(
             extrema = target_extrema(logits, pullback, images, target)
         else:
             extrema = None
+        if extrema is not None and contrasts:
+            found = contrast_gradients(logits, pullback, inputs, target, contrasts)
+            if every_class:
+                found = jax.tree.map(lambda gradient: from_first(gradient, "class"), found)
+            extrema = extrema._replace(contrasts=found)
         saliency = None
         if extrema is None:
             valid = jnp.isfinite(images).all((1, 2, 3)) & ~jnp.isnan(scores).any(1)
@@ -142,8 +150,7 @@ def study_step(
         gradient = extrema.gradient if extrema is not None and GRADIENT in needs else None
         signs = {}
         if SIGNS in needs and extrema is not None:
-            known = extrema.gradient, extrema.highest, extrema.lowest
-            signs = {method: claimed_signs(method, *known) for method in config.methods}
+            signs = {method: claimed_signs(method, extrema) for method in config.methods}
         return found, maps, gradient, signs
 
     def perturb(

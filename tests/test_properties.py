@@ -68,8 +68,22 @@ def deleted_exactly(ranked, fraction):
     return mask.reshape(ranked.shape)
 
 
+def deleted_in_a_random_order(ranked, fraction):
+    """The highest values first, at a tie in the one order that is drawn for this size."""
+    turn = np.argsort(np.random.default_rng(0).permutation(ranked.size))
+    order = sorted(range(ranked.size), key=lambda place: (-ranked.ravel()[place], turn[place]))
+    mask = np.zeros(ranked.size, bool)
+    mask[order[: round(fraction * ranked.size)]] = True
+    return mask.reshape(ranked.shape)
+
+
 @pytest.mark.parametrize(
-    ("rule", "expected"), [("paper", deleted_by_paper), ("exact", deleted_exactly)]
+    ("rule", "expected"),
+    [
+        ("paper", deleted_by_paper),
+        ("exact", deleted_exactly),
+        ("completed", deleted_in_a_random_order),
+    ],
 )
 @given(
     ranked=st_numpy.arrays(

@@ -13,7 +13,9 @@ from signsal_jax import _checks
 from signsal_jax._types import AnyArray, Images
 
 PAPER_FRACTIONS = (0.0, 0.03, 0.05, 0.07, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-RULES = ("paper", "exact")
+RULES = ("paper", "exact", "completed")
+# Of the order in which the rule "completed" takes pixels that a map does not distinguish.
+_ORDER_SEED = 0
 FILLS = {"black": 0.0, "white": 1.0}
 BLUR_SHARE = 1 / 16
 
@@ -68,7 +70,10 @@ def deletion_masks(
       rule: "paper" deletes the pixels with map > t and map != 0, where t is the value at
         position round(f·N) of the descending order (Python's round): a sparse map deletes
         fewer pixels than that. "exact" deletes exactly round(f·N) pixels, in descending order of
-        the map and, at ties, in reading order (row by row).
+        the map and, at ties, in reading order (row by row). "completed" does so too, but takes
+        ties (such as all the pixels where a sparse map is zero) in one random order, the same for
+        all maps and images: reading order would delete the top of the picture first, and the
+        paper's rule compares maps at different real shares.
 
     Returns:
       `[f, b, h, w]`, true where a pixel is deleted.
@@ -103,7 +108,12 @@ def deletion_masks(
         )
         masks = (flat[None] > threshold.T[:, :, None]) & (flat[None] != 0)
     else:
-        order = jnp.argsort(flat, axis=1, stable=True, descending=True)
+        # Ties are taken in the order in which the pixels are given to the sort.
+        given = np.arange(size)
+        if rule == "completed":
+            given = np.random.default_rng(_ORDER_SEED).permutation(size)
+        order = jnp.argsort(flat[:, given], axis=1, stable=True, descending=True)
+        order = jnp.asarray(given)[order]
         rank = jnp.argsort(order, axis=1)
         masks = rank[None] < counts[:, None, None]
     return masks.reshape(len(counts), *maps.shape)

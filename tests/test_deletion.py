@@ -284,7 +284,7 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"rule": "papers"}, "rule: expected one of paper, exact; got 'papers'"),
+            ({"rule": "papers"}, "rule: expected one of paper, exact, completed; got 'papers'"),
             ({"fill": "gray"}, "fill: expected one of black, white; got 'gray'"),
             (
                 {"fill": np.ones(2)},

@@ -115,7 +115,7 @@ def test_mistakes(batch):
         ({"canvas": "gray"}, "canvas: expected one of black, white, blurred; got 'gray'"),
         ({"maps": maps[:, :4]}, r"expected the images' shape \(4, 16, 18\)"),
         ({"fractions": [1.5]}, r"fractions: expected numbers in \[0, 1\]"),
-        ({"rule": "best"}, "rule: expected one of paper, exact; got 'best'"),
+        ({"rule": "best"}, "rule: expected one of paper, exact, completed; got 'best'"),
     ):
         arguments = {"maps": maps, **changes}
         with pytest.raises(ValueError, match=message):

@@ -149,7 +149,11 @@ def test_the_defaults_are_the_papers():
         (toy_model(), {"chunk": 0}, "chunk: expected at least 1, got 0"),
         (toy_model(), {"fractions": (0.0, 1.5)}, r"fractions: expected numbers in \[0, 1\]"),
         (toy_model(), {"fractions": (0.0, np.nan)}, r"fractions: expected numbers in \[0, 1\]"),
-        (toy_model(), {"rule": "best"}, "rule: expected one of paper, exact, completed; got 'best'"),
+        (
+            toy_model(),
+            {"rule": "best"},
+            "rule: expected one of paper, exact, completed; got 'best'",
+        ),
     ],
 )
 @pytest.mark.usefixtures("no_typecheck")

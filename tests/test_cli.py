@@ -135,7 +135,7 @@ def test_explain_writes_what_the_library_says(run, tmp_path, capsys):
         )
     )(model.variables, gray)
     with np.load(out / "a.npz") as maps:
-        assert set(maps) == set(METHODS)
+        assert set(maps) == {*METHODS, "gradient", "active & inactive"}
         for method in METHODS:
             np.testing.assert_allclose(maps[method], expected.maps[method][0], atol=1e-5)
     with Image.open(out / "a.png") as figure:

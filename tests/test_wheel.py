@@ -101,5 +101,6 @@ def test_the_command_explains_a_picture(installed, tmp_path):
     with Image.open(out / results["images"][0]["figure"]) as figure:
         figure.load()
     with np.load(out / results["images"][0]["maps"]) as maps:
-        assert set(maps) == {"vanilla", "positive", "negative", "active", "inactive"}
+        paper = {"vanilla", "positive", "negative", "active", "inactive"}
+        assert set(maps) == {*paper, "gradient", "active & inactive"}
         assert all(np.isfinite(maps[name]).all() for name in maps)

@@ -51,19 +51,23 @@ def inner_program(equation: jex.JaxprEqn) -> jex.ClosedJaxpr | None:
     return None
 
 
-def is_relu(equation: jex.JaxprEqn) -> bool:
-    """Whether an operation is `jax.nn.relu`, known as a function with custom derivatives."""
+# The operations of the functions with custom derivatives that cut off negative values.
+_RECTIFIERS = {"relu": ["max"], "relu6": ["max", "min"]}
+
+
+def rectifier(equation: jex.JaxprEqn) -> str | None:
+    """Returns "relu" for `jax.nn.relu`, "relu6" for `jax.nn.relu6`, None for other operations."""
     if equation.primitive is not primitives.custom_jvp_call_p:
-        return False
+        return None
     program = equation.params["call_jaxpr"].jaxpr
-    if len(program.eqns) != 1 or program.eqns[0].params.get("name") != "relu":
-        return False
-    inner = inner_program(program.eqns[0])
+    inner = inner_program(program.eqns[0]) if len(program.eqns) == 1 else None
     if inner is None:
-        return False
-    # Inside `shard_map`, the zero is first said to differ between devices.
+        return None
+    # Inside `shard_map`, constants are first said to differ between devices.
     names = [each.primitive.name for each in inner.jaxpr.eqns]
-    return [name for name in names if name not in ("pvary", "pbroadcast")] == ["max"]
+    names = [name for name in names if name not in ("pvary", "pbroadcast")]
+    name = program.eqns[0].params.get("name")
+    return name if name in _RECTIFIERS and names == _RECTIFIERS[name] else None
 
 
 def _operation(rules: Rules, equation: jex.JaxprEqn) -> Operation:

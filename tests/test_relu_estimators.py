@@ -134,6 +134,30 @@ def test_networks_of_the_zoo():
         assert np.isfinite(found(name, model.apply_fn, (model.variables, images))).all()
 
 
+@each_estimator
+def test_relu6_stops_what_is_cut_off_above(model, name):
+    """Scaled so that half of the units are above six, where no derivative passes."""
+    variables, images = model
+    large = {**variables, "stem": 20 * variables["stem"]}
+
+    def network(activation):
+        def apply_fn(variables, images):
+            x = activation(toys._conv(images, variables["stem"], 2))
+            return x.mean((1, 2)) @ variables["head"]
+
+        return apply_fn
+
+    def written_out(x):
+        return jnp.where(x < 6, jax.nn.relu(x), 6.0)
+
+    capped = found(name, network(jax.nn.relu6), (large, images))
+    hidden = toys._conv(images, large["stem"], 2)
+    assert 0.1 < float((hidden > 6).mean()) < 0.9
+    if name != "rect":  # whose importance is that of the output before it is cut off
+        toys.assert_close(capped, found(name, network(written_out), (large, images)))
+    assert np.abs(capped - found(name, network(jax.nn.relu), (large, images))).max() > 0
+
+
 def test_a_network_without_relus_is_named(model):
     variables, images = toys.mlp_variables(0, 3, 96), model[1]
     message = r"guided_backprop expected a network with ReLUs .*\(other activations: tanh\)"

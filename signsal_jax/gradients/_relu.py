@@ -14,10 +14,12 @@ from jax.extend.core import primitives
 
 from signsal_jax import _checks
 from signsal_jax._jaxpr import inner_programs, trace
-from signsal_jax._rewrite import Operation, evaluate, inner_program, is_relu
+from signsal_jax._rewrite import Operation, evaluate, inner_program, rectifier
 from signsal_jax._types import ApplyFn, Images, Logits, Variables
 from signsal_jax.gradients._estimator import Estimator, Pullback
 from signsal_jax.gradients._plain import Plain
+
+Activation = Callable[[Array], Array]
 
 _KEEP_ZEROS = ("broadcast_in_dim", "convert_element_type", "copy", "pbroadcast", "pvary")
 _OTHER_ACTIVATIONS = ("erf", "exp", "logistic", "tanh")
@@ -36,27 +38,15 @@ class ThroughRelus:
     def __call__(
         self, apply_fn: ApplyFn, variables: Variables, images: Images, /, **settings: Any
     ) -> tuple[Logits, Pullback]:
-        @jax.custom_vjp
-        def relu(values: Array) -> Array:
-            return jax.nn.relu(values)
-
-        def forward(values: Array) -> tuple[Array, Array]:
-            output = jax.nn.relu(values)
-            return output, output
-
-        def backward(output: Array, cotangent: Array) -> tuple[Array]:
-            return (jnp.where(self.passes(output, cotangent), cotangent, 0),)
-
-        relu.defvjp(forward, backward)
-
         def classify(variables: Variables, images: Images) -> Array:
             program, shapes, arrays = trace(apply_fn, variables, images)
-            operands_of = self._relus(program)
+            relus = self._relus(program)
 
             def rule(equation: jex.JaxprEqn) -> Operation | None:
-                place = operands_of.get(id(equation))
-                if place is None:
+                if id(equation) not in relus:
                     return None
+                place, activation = relus[id(equation)]
+                relu = self._modified(activation)
                 if equation.primitive.multiple_results:
                     return lambda *operands: [relu(operands[place])]
                 return lambda *operands: relu(operands[place])
@@ -67,7 +57,27 @@ class ThroughRelus:
 
         return Plain()(classify, variables, images, **settings)
 
-    def _relus(self, program: jex.ClosedJaxpr) -> dict[int, int]:
+    def _modified(self, activation: Activation) -> Activation:
+        """Returns the activation with this estimator's backward pass."""
+
+        @jax.custom_vjp
+        def relu(values: Array) -> Array:
+            return activation(values)
+
+        def forward(values: Array) -> tuple[Array, Array]:
+            output = activation(values)
+            return output, output
+
+        def backward(output: Array, cotangent: Array) -> tuple[Array]:
+            passes = self.passes(output, cotangent)
+            if activation is jax.nn.relu6:
+                passes &= output < 6
+            return (jnp.where(passes, cotangent, 0),)
+
+        relu.defvjp(forward, backward)
+        return relu
+
+    def _relus(self, program: jex.ClosedJaxpr) -> dict[int, tuple[int, Activation]]:
         """Returns `_find_relus` as a dict; raises if there is none, or one that isn't replaced."""
         replaced = list(_find_relus(program.jaxpr, _rewritten))
         relus = list(_find_relus(program.jaxpr, inner_programs))
@@ -79,7 +89,7 @@ class ThroughRelus:
         if not relus:
             names = _names(program.jaxpr).intersection(_OTHER_ACTIVATIONS)
             raise ValueError(
-                f"estimator: {self.name} expected a network with ReLUs (jax.nn.relu, "
+                f"estimator: {self.name} expected a network with ReLUs (jax.nn.relu, relu6, "
                 "jnp.maximum(x, 0)), got one without (other activations: "
                 f"{', '.join(sorted(names)) or 'none'})"
             )
@@ -88,22 +98,23 @@ class ThroughRelus:
 
 def _find_relus(
     program: jex.Jaxpr, inner: Callable[[jex.JaxprEqn], Iterator[jex.Jaxpr]]
-) -> Iterator[tuple[int, int]]:
-    """Yields the `id` of each ReLU's equation, and which operand it is taken of."""
+) -> Iterator[tuple[int, tuple[int, Activation]]]:
+    """Yields the `id` of each ReLU's equation, which operand it is taken of, and the function."""
     zeros: set[jex.Var] = set()
 
     def is_zero(atom: jex.Var | jex.Literal) -> bool:
         return not np.any(atom.val) if isinstance(atom, jex.Literal) else atom in zeros
 
     for equation in program.eqns:
-        if is_relu(equation):
-            yield id(equation), 0
+        name = rectifier(equation)
+        if name is not None:
+            yield id(equation), (0, jax.nn.relu6 if name == "relu6" else jax.nn.relu)
             continue
         known = [is_zero(atom) for atom in equation.invars]
         if equation.primitive.name in _KEEP_ZEROS and known[0]:
             zeros.update(equation.outvars)
         elif equation.primitive is primitives.max_p and sum(known) == 1:
-            yield id(equation), known.index(False)
+            yield id(equation), (known.index(False), jax.nn.relu)
         for each in inner(equation):
             yield from _find_relus(each, inner)
 

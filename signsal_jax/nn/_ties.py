@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax.extend.core as jex
 from jax.extend.core import primitives
 
-from signsal_jax._rewrite import inner_program, is_relu
+from signsal_jax._rewrite import inner_program, rectifier
 
 # Operations on each position by itself. All others, except the few below, count as comparing
 # positions: slices and concatenations, for example, shift positions against each other.
@@ -151,8 +151,8 @@ def _broadcast(equation: jex.JaxprEqn, axes: Axes) -> Axes:
 
 
 def _relu(equation: jex.JaxprEqn, axes: Axes) -> Axes | None:
-    """Keeps the axes for `jax.nn.relu`, the only known function with custom derivatives."""
-    return axes if is_relu(equation) else None
+    """Keeps the axes for the known functions with custom derivatives: `jax.nn.relu`, `relu6`."""
+    return axes if rectifier(equation) else None
 
 
 _RULES: dict[str, Callable[[jex.JaxprEqn, Axes], Axes | None]] = {

@@ -58,9 +58,9 @@ def compiled(workload: Workload, classes: int, estimator: gradients.Estimator) -
     network, _ = seeded_network(workload, classes)
     apply_fn, variables = signsal_jax.from_nnx(network)
     images = jnp.asarray(images_and_labels(workload)[0])
-    extrema = functools.partial(signsal_jax.class_extrema, apply_fn, estimator=estimator)
-    settings = {"class_chunk": 1}
-    return jax.jit(functools.partial(extrema, **settings)).lower(variables, images).compile(), (
+    settings = {"estimator": estimator, "class_chunk": 1}
+    extrema = functools.partial(signsal_jax.class_extrema, apply_fn, **settings)
+    return jax.jit(extrema).lower(variables, images).compile(), (
         variables,
         images,
     )

@@ -8,7 +8,6 @@ and negative parts, beside active and inactive, which are the same for a contras
 """
 
 import dataclasses
-import functools
 import sys
 from pathlib import Path
 from typing import Any
@@ -58,9 +57,8 @@ def explained(model: models.Model, title: str, estimator: Estimator, images: np.
     @jax.jit
     def explain(variables: Any, images: jax.Array) -> Any:
         contrasts = ("weighted",) if title == CONTRAST else ()
-        extrema = functools.partial(class_extrema, rivals=RIVALS, contrasts=contrasts)(
-            model.apply_fn, variables, images, estimator=estimator
-        )
+        settings = {"rivals": RIVALS, "contrasts": contrasts, "estimator": estimator}
+        extrema = class_extrema(model.apply_fn, variables, images, **settings)
         saliency, signed = maps_from_extrema(extrema), brightness.brightness_maps(extrema)
         maps = dict(saliency.maps)
         if contrasts:

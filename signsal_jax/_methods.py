@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from signsal_jax import _checks
-from signsal_jax.gradients import CONTRASTS, Estimator, require_linear
+from signsal_jax.gradients import CONTRASTS, Estimator, has_sign, require_linear
 
 METHODS = ("vanilla", "positive", "negative", "active", "inactive")
 COMPARATIVE_METHODS = ("active", "inactive")
@@ -43,7 +43,7 @@ def check_maps(methods: Sequence[str], estimator: Estimator) -> tuple[str, ...]:
         estimator without sign, or a contrast of one that is not linear in the class scores.
     """
     methods = _checks.check_methods(methods, ALL_METHODS)
-    if not getattr(estimator, "signed", True):
+    if not has_sign(estimator):
         for method in methods:
             if method != "vanilla":
                 raise ValueError(

@@ -1,16 +1,13 @@
 """Occlusion and RISE against loops in NumPy."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import signsal_jax
-from signsal_jax import sharding
-from signsal_jax.gradients import sharded_extrema
 from tests import toys
+from tests.everywhere import assert_same_everywhere
 
 SHAPE = (8, 7, 5, 2)
 KEY = jax.random.key(2)
@@ -63,26 +60,7 @@ def test_by_definition_everywhere(model, name):
     variables, images = model
     expected = by_hand(name, model)
     toys.assert_close(found(model, ESTIMATORS[name]), expected)
-    others = np.delete(expected, 2, 1)
-    mesh = sharding.make_mesh(jax.devices()[:4], class_devices=2)
-
-    @jax.jit
-    def everything(estimator, variables, images):
-        settings = {"target": 2, "estimator": estimator, "class_chunk": 2}
-        one = functools.partial(signsal_jax.class_extrema, toys.mlp, variables, **settings)
-        padded = jnp.concatenate([images[:3], jnp.zeros_like(images[:1])])
-        return (
-            one(images),
-            sharded_extrema(toys.mlp, variables, images, mesh=mesh, **settings),
-            jax.vmap(one)(images[:, None]),
-            one(padded),
-        )
-
-    whole, sharded, mapped, padded = everything(ESTIMATORS[name], variables, images)
-    for extrema in (whole, sharded, jax.tree.map(lambda x: x[:, 0], mapped)):
-        toys.assert_close(extrema.gradient, expected[:, 2])
-        toys.assert_close(extrema.highest, others.max(1))
-    toys.assert_close(padded.gradient, np.concatenate([expected[:3, 2], padded.gradient[3:]]))
+    assert_same_everywhere(toys.mlp, ESTIMATORS[name], variables, images, expected)
 
 
 def test_occlusion_of_single_pixels_of_a_linear_network_is_gradient_x_input():

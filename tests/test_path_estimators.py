@@ -11,9 +11,9 @@ import pytest
 from scipy import ndimage
 
 import signsal_jax
-from signsal_jax import gradients, sharding
-from signsal_jax.gradients import sharded_extrema
+from signsal_jax import gradients
 from tests import toys
+from tests.everywhere import assert_same_everywhere
 
 KEY = jax.random.key(5)
 BASELINES = toys.random_images(7, (3, 4, 4, 2))
@@ -81,6 +81,12 @@ def test_what_has_no_sign_gives_no_map_by_sign(model):
         signsal_jax.saliency_maps(toys.mlp, *model, methods=["active_margin"], estimator=variance)
 
 
+def test_a_mean_has_a_sign_if_all_its_parts_have():
+    parts = ESTIMATORS["path"], ESTIMATORS["variance"]
+    assert gradients.has_sign(signsal_jax.mean_of(parts[0], parts[0]))
+    assert not gradients.has_sign(signsal_jax.mean_of(*parts))
+
+
 def test_black_and_white_together(model):
     ends = [(model[1] - end)[:, None] * along(model, end, 3) for end in (0.0, 1.0)]
     toys.assert_close(found(model, ESTIMATORS["both"]), sum(ends) / 2)
@@ -143,31 +149,7 @@ def test_attributions_are_complete_as_far_as_steps_go(model):
 
 @each_estimator
 def test_one_estimator_gives_the_same_everywhere(model, estimator):
-    """In chunks, split over devices, under vmap, beside padding: one set of numbers."""
-    variables, images = model
-    jacobian = found(model, estimator)
-    others = jacobian[:, [0, 1, 3, 4]]
-    mesh = sharding.make_mesh(jax.devices()[:4], class_devices=2)
-
-    @jax.jit
-    def everything(estimator, variables, images):
-        settings = {"target": 2, "estimator": estimator, "class_chunk": 2}
-        padded = jnp.concatenate([images[:3], jnp.zeros_like(images[:1])])
-        one = functools.partial(signsal_jax.class_extrema, toys.mlp, variables, **settings)
-        return (
-            one(images),
-            sharded_extrema(toys.mlp, variables, images, mesh=mesh, **settings),
-            jax.vmap(lambda image: one(image[None]).gradient[0])(images[:2]),
-            one(padded).gradient[:3],
-        )
-
-    *extrema, mapped, padded = everything(estimator, variables, images)
-    for one in extrema:
-        toys.assert_close(one.gradient, jacobian[:, 2], 2e-6)
-        toys.assert_close(one.highest, others.max(1), 2e-6)
-        toys.assert_close(one.lowest, others.min(1), 2e-6)
-    toys.assert_close(mapped, jacobian[:2, 2], 2e-6)
-    toys.assert_close(padded, jacobian[:3, 2], 2e-6)
+    assert_same_everywhere(toys.mlp, estimator, *model, found(model, estimator), 2e-6)
 
 
 @each_estimator

@@ -1,16 +1,14 @@
 """Other backward passes through ReLUs, against such passes written out by hand."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import signsal_jax
-from signsal_jax import models, sharding
-from signsal_jax.gradients import sharded_extrema
+from signsal_jax import models
 from tests import toys
+from tests.everywhere import assert_same_everywhere
 
 CLASSES = 4
 ESTIMATORS = {
@@ -79,30 +77,7 @@ def test_attributions_are_those_by_hand(model, name):
 
 @each_estimator
 def test_one_estimator_gives_the_same_everywhere(model, name):
-    """In chunks, split over devices, under vmap, beside padding: one set of numbers."""
-    variables, images = model
-    expected = by_hand(name, model)
-    others = np.delete(expected, 2, 1)
-    mesh = sharding.make_mesh(jax.devices()[:4], class_devices=2)
-
-    @jax.jit
-    def everything(estimator, variables, images):
-        settings = {"target": 2, "estimator": estimator, "class_chunk": 2}
-        one = functools.partial(signsal_jax.class_extrema, toys.cnn, variables, **settings)
-        padded = jnp.concatenate([images[:3], jnp.zeros_like(images[:1])])
-        return (
-            one(images),
-            sharded_extrema(toys.cnn, variables, images, mesh=mesh, **settings),
-            jax.vmap(one)(images[:, None]),
-            one(padded),
-        )
-
-    whole, sharded, mapped, padded = everything(ESTIMATORS[name], variables, images)
-    for extrema in (whole, sharded, jax.tree.map(lambda x: x[:, 0], mapped)):
-        toys.assert_close(extrema.gradient, expected[:, 2])
-        toys.assert_close(extrema.highest, others.max(1))
-        toys.assert_close(extrema.lowest, others.min(1))
-    toys.assert_close(padded.gradient[:3], expected[:3, 2])
+    assert_same_everywhere(toys.cnn, ESTIMATORS[name], *model, by_hand(name, model))
 
 
 @each_estimator

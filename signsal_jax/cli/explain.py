@@ -21,7 +21,7 @@ from signsal_jax.cli._explanations import Explanations
 from signsal_jax.cli._network import NetworkOptions, provenance
 from signsal_jax.data.folders import files_in
 from signsal_jax.data.photos import PictureError, printable, read_image
-from signsal_jax.gradients import EstimatorConfig, describe
+from signsal_jax.gradients import EstimatorConfig, describe, has_sign
 from signsal_jax.maps import ALL_METHODS, METHODS, Saliency
 from signsal_jax.models import Model
 from signsal_jax.models.pretrained import PACKAGED
@@ -129,7 +129,7 @@ class Explain(EstimatorConfig):
         """Explains pictures, a batch at a time; those that cannot be are left in `failures`."""
         values = int(np.prod(model.input_shape)) * len(model.class_names)
         each = max(1, min(_MOST_TOGETHER, _VALUES_TOGETHER // values))
-        mesh = make_mesh(len(stems), one_class=not self._compares())
+        mesh = make_mesh(len(stems), one_class=not needs_rivals(self.methods))
         size = min(each, -(-len(stems) // mesh.shape["data"])) * mesh.shape["data"]
         total = -(-len(stems) // max(1, size)) * size * self._passes(model)
         settings = {
@@ -138,7 +138,7 @@ class Explain(EstimatorConfig):
             "precision": self.precision,
             "estimator": self.make_estimator(),
         }
-        has_sign = getattr(settings["estimator"], "signed", True)
+        signs = has_sign(settings["estimator"])
 
         def written(entry: dict[str, Any]) -> None:
             folder.add(entry)
@@ -166,17 +166,13 @@ class Explain(EstimatorConfig):
                     entry["maps"] = f"{stems[path]}.npz"
                     in_signs = {name: maps[row] for name, maps in signed.items()}
                     example = report.Example(
-                        image, entry["target_class"], dict(one.maps), in_signs if has_sign else None
+                        image, entry["target_class"], dict(one.maps), in_signs if signs else None
                     )
                     drawing.add(entry, self.out, entry["figure"], entry["maps"], example)
 
-    def _compares(self) -> bool:
-        """Whether a map needs other classes than the target."""
-        return needs_rivals(self.methods)
-
     def _passes(self, model: Model) -> int:
         """Backward passes per picture."""
-        if not self._compares():
+        if not needs_rivals(self.methods):
             return 1
         rivals = self._rivals(model)
         if rivals == "all":

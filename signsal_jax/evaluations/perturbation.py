@@ -108,13 +108,13 @@ def deletion_masks(
         )
         masks = (flat[None] > threshold.T[:, :, None]) & (flat[None] != 0)
     else:
-        # Ties are taken in the order in which the pixels are given to the sort.
-        given = np.arange(size)
-        if rule == "completed":
-            given = np.random.default_rng(_ORDER_SEED).permutation(size)
-        order = jnp.argsort(flat[:, given], axis=1, stable=True, descending=True)
-        order = jnp.asarray(given)[order]
+        # The sort is stable: ties are taken in the order in which it is given the pixels.
+        given = np.random.default_rng(_ORDER_SEED).permutation(size)
+        taken = flat[:, given] if rule == "completed" else flat
+        order = jnp.argsort(taken, axis=1, stable=True, descending=True)
         rank = jnp.argsort(order, axis=1)
+        if rule == "completed":
+            rank = rank[:, np.argsort(given)]
         masks = rank[None] < counts[:, None, None]
     return masks.reshape(len(counts), *maps.shape)
 

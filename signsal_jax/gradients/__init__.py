@@ -21,6 +21,7 @@ from signsal_jax.gradients._estimator import (
     Estimator as Estimator,
     Pullback as Pullback,
     describe as describe,
+    has_sign as has_sign,
     require_linear as require_linear,
 )
 from signsal_jax.gradients._expected import expected_gradients as expected_gradients

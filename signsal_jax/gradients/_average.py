@@ -30,8 +30,8 @@ class Places:
 
     values: Any
     move: Callable[[Any], Images]
-    weigh: Callable[[Any, Gradients], Array] = lambda place, gradient: gradient
-    finish: Callable[[Array], Gradients] = lambda mean: mean
+    weigh: Callable[[Any, Gradients], Gradients] = lambda place, gradient: gradient
+    finish: Callable[[Gradients], Gradients] = lambda mean: mean
 
 
 class Averaged:
@@ -41,6 +41,11 @@ class Averaged:
 
     def places(self, images: Array) -> Places:
         raise NotImplementedError
+
+    def pullback(
+        self, apply_fn: ApplyFn, variables: Variables, places: Places, settings: dict[str, Any]
+    ) -> Pullback:
+        return mean_pullback(apply_fn, variables, places, settings)
 
     def __call__(
         self,
@@ -56,7 +61,7 @@ class Averaged:
         with matmul_precision(precision):
             logits = apply_fn(variables, images)
         settings = {"output": output, "precision": precision}
-        return logits, mean_pullback(apply_fn, variables, self.places(images), settings)
+        return logits, self.pullback(apply_fn, variables, self.places(images), settings)
 
 
 def mean_pullback(
@@ -71,7 +76,7 @@ def mean_pullback(
     count = len(jax.tree.leaves(places.values)[0])
     first = jax.tree.map(lambda leaf: leaf[0], places.values)
 
-    def pullback_at(place: Any) -> Callable[[Array], Array]:
+    def pullback_at(place: Any) -> Pullback:
         pullback = Plain()(apply_fn, variables, places.move(place), **settings)[1]
         return lambda cotangent: places.weigh(place, pullback(cotangent))
 
@@ -80,10 +85,10 @@ def mean_pullback(
         return lambda cotangent: places.finish(alone(cotangent))
 
     def pullback(cotangent: Any) -> Gradients:
-        def at(place: Any) -> Array:
+        def at(place: Any) -> Gradients:
             return pullback_at(place)(cotangent)
 
-        def add(total: Array, place: Any) -> tuple[Array, None]:
+        def add(total: Gradients, place: Any) -> tuple[Gradients, None]:
             return total + at(place).astype(total.dtype), None
 
         one = jax.eval_shape(at, first)

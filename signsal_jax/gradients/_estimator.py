@@ -85,6 +85,19 @@ def check_estimator(estimator: Any) -> None:
         )
 
 
+def has_sign(estimator: Estimator) -> bool:
+    """Whether the sign of the attributions means something: unless they say `signed = False`.
+
+    >>> import jax
+    >>> from signsal_jax import gradients
+    >>> gradients.has_sign(gradients.plain())
+    True
+    >>> gradients.has_sign(gradients.var_grad(jax.random.key(0)))
+    False
+    """
+    return getattr(estimator, "signed", True)
+
+
 def require_linear(estimator: Estimator, what: str) -> None:
     """Raises unless the pullback of `estimator` is linear in the cotangent.
 

@@ -104,9 +104,9 @@ class Rise:
     linear = True
     signed = False
 
-    def masks(self, height: int, width: int, keys: Array) -> Array:
+    def masks(self, height: int, width: int, key: Array) -> Array:
         """Returns the mask `[h, w]` of a key: a grid of random cells, scaled up and shifted."""
-        cell_key, row_key, column_key = jax.random.split(keys, 3)
+        cell_key, row_key, column_key = jax.random.split(key, 3)
         tall, wide = (-(-size // self.cells) for size in (height, width))
         grid = jax.random.bernoulli(cell_key, self.kept, (self.cells + 1, self.cells + 1))
         shape = ((self.cells + 1) * tall, (self.cells + 1) * wide)

@@ -9,7 +9,7 @@ import jax
 from jax import Array
 
 from signsal_jax._types import ApplyFn, Gradients, Images, Logits, Variables
-from signsal_jax.gradients._estimator import Estimator, Pullback, check_estimator
+from signsal_jax.gradients._estimator import Estimator, Pullback, check_estimator, has_sign
 
 
 @jax.tree_util.register_dataclass
@@ -24,6 +24,10 @@ class MeanOf:
     @property
     def linear(self) -> bool:
         return all(estimator.linear for estimator in self.estimators)
+
+    @property
+    def signed(self) -> bool:
+        return all(map(has_sign, self.estimators))
 
     def __call__(
         self, apply_fn: ApplyFn, variables: Variables, images: Images, /, **settings: Any

@@ -79,7 +79,6 @@ class EstimatorConfig:
     positions in the networks of this package)."""
     percentile: float | None = None
     """For rect_grad: the share of each layer that is stopped, in per cent (default: 98)."""
-
     window: int | None = None
     """For occlusion: the side of the window that hides pixels (default: 8)."""
     stride: int | None = None

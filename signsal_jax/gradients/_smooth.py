@@ -72,9 +72,14 @@ def smooth_grad(key: Any, samples: int = 32, noise: float = 0.1) -> Estimator:
     >>> saliency.maps["positive"][0].tolist()
     [[2.0, 2.0], [2.0, 2.0]]
     """
+    return SmoothGrad(*check_noise(key, samples, noise))
+
+
+def check_noise(key: Any, samples: int, noise: float) -> tuple[Any, int, float]:
+    """Returns the settings of `smooth_grad`; raises as it does."""
     _checks.check_key("key", key)
     samples = _checks.check_integer("samples", samples, least=1)
     noise = _checks.check_real("noise", noise)
     if not (noise >= 0 and math.isfinite(noise)):
         raise ValueError(f"noise: expected a finite standard deviation of at least 0, got {noise}")
-    return SmoothGrad(key, samples, noise)
+    return key, samples, noise

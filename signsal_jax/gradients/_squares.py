@@ -4,13 +4,12 @@ import dataclasses
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax import Array
 
-from signsal_jax._types import ApplyFn, Gradients, Images, Logits, Variables
+from signsal_jax._types import ApplyFn, Gradients, Variables
 from signsal_jax.gradients._average import Places, mean_pullback
 from signsal_jax.gradients._estimator import Estimator, Pullback
-from signsal_jax.gradients._smooth import SmoothGrad, smooth_grad
+from signsal_jax.gradients._smooth import SmoothGrad, check_noise
 
 
 @jax.tree_util.register_dataclass
@@ -35,19 +34,18 @@ class VarGrad(SmoothGrad):
     linear = False
     signed = False
 
-    def __call__(
-        self, apply_fn: ApplyFn, variables: Variables, images: Images, /, **settings: Any
-    ) -> tuple[Logits, Pullback]:
-        logits, mean_gradient = super().__call__(apply_fn, variables, images, **settings)
-        places = self.places(jnp.asarray(images))
+    def pullback(
+        self, apply_fn: ApplyFn, variables: Variables, places: Places, settings: dict[str, Any]
+    ) -> Pullback:
+        mean_gradient = super().pullback(apply_fn, variables, places, settings)
 
-        def pullback(cotangent: Array) -> Gradients:
+        def variance(cotangent: Array) -> Gradients:
             # In two passes: the mean square minus the squared mean would lose a small variance.
             mean = mean_gradient(cotangent)
             around = dataclasses.replace(places, weigh=lambda _, gradient: (gradient - mean) ** 2)
             return mean_pullback(apply_fn, variables, around, settings)(cotangent)
 
-        return logits, pullback
+        return variance
 
 
 def smooth_grad_squared(key: Any, samples: int = 32, noise: float = 0.1) -> Estimator:
@@ -76,7 +74,7 @@ def smooth_grad_squared(key: Any, samples: int = 32, noise: float = 0.1) -> Esti
     >>> squares.ravel().tolist()
     [4.0, 4.0, 1.0, 1.0]
     """
-    return SmoothGradSquared(**_settings(smooth_grad(key, samples, noise)))
+    return SmoothGradSquared(*check_noise(key, samples, noise))
 
 
 def var_grad(key: Any, samples: int = 32, noise: float = 0.1) -> Estimator:
@@ -105,8 +103,4 @@ def var_grad(key: Any, samples: int = 32, noise: float = 0.1) -> Estimator:
     >>> variance.ravel().tolist()
     [0.0, 0.0, 0.0, 0.0]
     """
-    return VarGrad(**_settings(smooth_grad(key, samples, noise)))
-
-
-def _settings(estimator: Any) -> dict[str, Any]:
-    return {field.name: getattr(estimator, field.name) for field in dataclasses.fields(estimator)}
+    return VarGrad(*check_noise(key, samples, noise))

@@ -11,7 +11,7 @@ import numpy as np
 
 from signsal_jax import _files, data
 from signsal_jax.brightness import brightness_maps
-from signsal_jax.gradients import class_extrema
+from signsal_jax.gradients import class_extrema, has_sign
 from signsal_jax.maps import METHODS, maps_from_extrema
 from signsal_jax.models import Model
 from signsal_jax.report.summary import read_rows
@@ -70,13 +70,15 @@ def compute_examples(store: Store, model: Model, splits: Sequence[data.Dataset])
             pixels[place],
             data.display_name(model.class_names[label]),
             {method: maps[method][place] for method in METHODS},
-            {name: values[place] for name, values in signed.items()},
+            {name: values[place] for name, values in signed.items()} or None,
         )
         for place, (_, label) in enumerate(rows)
     ]
 
 
 def _maps(model: Model, pixels: np.ndarray, config: StudyConfig) -> Any:
+    estimator = config.make_estimator()
+
     @jax.jit
     def step(variables: Any, images: jax.Array) -> Any:
         extrema = class_extrema(
@@ -85,9 +87,10 @@ def _maps(model: Model, pixels: np.ndarray, config: StudyConfig) -> Any:
             images,
             class_chunk=config.class_chunk,
             precision=config.precision,
-            estimator=config.make_estimator(),
+            estimator=estimator,
         )
-        return maps_from_extrema(extrema).maps, brightness_maps(extrema)
+        signed = brightness_maps(extrema) if has_sign(estimator) else {}
+        return maps_from_extrema(extrema).maps, signed
 
     return step(model.variables, pixels)
 

@@ -121,10 +121,10 @@ def study_step(
         else:
             extrema = None
         if extrema is not None and contrasts:
-            found = contrast_gradients(logits, pullback, inputs, target, contrasts)
+            against = contrast_gradients(logits, pullback, inputs, target, contrasts)
             if every_class:
-                found = jax.tree.map(lambda gradient: from_first(gradient, "class"), found)
-            extrema = extrema._replace(contrasts=found)
+                against = jax.tree.map(lambda gradient: from_first(gradient, "class"), against)
+            extrema = extrema._replace(contrasts=against)
         saliency = None
         if extrema is None:
             valid = jnp.isfinite(images).all((1, 2, 3)) & ~jnp.isnan(scores).any(1)

@@ -1,7 +1,6 @@
 """A small study in a process of its own, to be killed: `python -m tests.study_worker OUT ...`."""
 
 import argparse
-import functools
 import sys
 import time
 
@@ -15,8 +14,9 @@ from signsal_jax.study import (
     STORABLE,
     StudyConfig,
     UnfinishedError,
-    _fellows,
-    join,
+    _leases,
+    _workers,
+    join_pod,
     run_study,
 )
 from tests import toys
@@ -83,17 +83,13 @@ def main():
     options = parser.parse_args()
     if options.evaluate:
         return evaluate(options)
-    _fellows.GONE_SECONDS, _fellows.BEAT_SECONDS = options.gone, options.gone / 12
-    share = None
+    _workers.GONE_SECONDS, _workers.BEAT_SECONDS = options.gone, options.gone / 12
+    _leases.POLL_SECONDS = min(1.0, options.gone / 12)
     if options.port:
-        address = f"127.0.0.1:{options.port}"
-        given = functools.partial(
-            jax.distributed.initialize, address, options.processes, options.process
-        )
-        jax.distributed.initialize = given  # as a pod finds them out
-        share = join()
-    elif options.processes:
-        share = join(options.processes, options.process)
+        initialize, address = jax.distributed.initialize, f"127.0.0.1:{options.port}"
+        # As a pod finds them out.
+        jax.distributed.initialize = lambda: initialize(address, options.processes, options.process)
+        join_pod()
     mesh = sharding.make_mesh(class_devices=options.class_devices)
     try:
         run_study(
@@ -102,7 +98,6 @@ def main():
             splits(options.images, options.seconds),
             options.out,
             mesh=mesh,
-            share=share,
         )
     except UnfinishedError as error:
         print(error, flush=True)

@@ -700,7 +700,7 @@ def test_a_file_with_wrong_values_claims_no_folder(tmp_path, capsys, command, li
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--precision", "x"], ["--processes", "2"], ["--split", "test+test"], ["--class-chunk", "x"]],
+    [["--precision", "x"], ["--split", "test+test"], ["--class-chunk", "x"]],
 )
 def test_flags_with_wrong_values_claim_no_folder(tmp_path, capsys, arguments):
     with pytest.raises(SystemExit) as exited:

@@ -42,15 +42,16 @@ HOST = (
     "study._arrays",
     "study._claim",
     "study._commits",
-    "study._fellows",
     "study._folder",
     "study._code",
     "study._evaluate",
     "study._images",
+    "study._leases",
     "study._manifest",
     "study._reading",
     "study._run",
     "study._store",
+    "study._workers",
 )
 # A package whose pure part stands on the floors and whose storage is a host: its names come from
 # both, the latter lazily.

@@ -9,7 +9,7 @@ import tyro
 from signsal_jax import data, sharding
 from signsal_jax.cli._network import NetworkOptions
 from signsal_jax.models import Model
-from signsal_jax.study import Store, StudyConfig, join, open_study, run_study
+from signsal_jax.study import Store, StudyConfig, join_pod, open_study, run_study
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,23 +27,8 @@ class Execution:
     class_devices: int = 1
     """How many devices of a process share the classes of an image."""
     distributed: bool = False
-    """Share the study with the other processes of a TPU pod: run the same command on every host."""
-    processes: int | None = None
-    """Off a pod: how many processes share the study. They need only the folder in common."""
-    process: int | None = None
-    """With --processes: which of them this is, from 0."""
-
-    def __post_init__(self) -> None:
-        if (self.processes is None) != (self.process is None):
-            raise ValueError("--processes, --process: expected both or neither, got one")
-        if self.distributed and self.processes is not None:
-            raise ValueError("--distributed: expected on a pod, without --processes, got both")
-
-    def join(self) -> tuple[int, int] | None:
-        """The number of this process, and how many there are; None if it is alone."""
-        if self.distributed or self.processes is not None:
-            return join(self.processes, self.process)
-        return None
+    """On the hosts of one TPU pod slice, which must be started together: run the same command on
+    each. Elsewhere any number of processes share a study without it: start the same command."""
 
 
 StudyOptions = tyro.conf.OmitArgPrefixes[StudyConfig]
@@ -107,12 +92,12 @@ def run(
     splits: list[data.Dataset],
     out: str,
 ) -> Store | None:
-    """Runs a study to its end; gives it to one of its processes, and None to the others.
+    """Runs a study to its end; gives it to one of a pod's processes, and None to the others.
 
     Raises:
       UnfinishedError, ValueError, OSError: as `run_study`.
     """
-    share = execution.join()
+    process = join_pod() if execution.distributed else 0
     mesh = sharding.make_mesh(class_devices=execution.class_devices)
-    run_study(study, model, splits, out, mesh=mesh, share=share, strict=execution.strict)
-    return None if share and share[0] else open_study(out)
+    run_study(study, model, splits, out, mesh=mesh, strict=execution.strict)
+    return None if process else open_study(out)

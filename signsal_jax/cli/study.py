@@ -11,8 +11,8 @@ class Study:
     """A study of a whole data set, to zarr arrays; killed, it goes on where it was.
 
     Exit status: 0 the study is finished; 1 a mistake, or with --verify damage, which the message
-    names; 2 unknown options; 75 unfinished (stopped by SIGTERM, or other processes are gone): the
-    same command goes on where it was.
+    names; 2 unknown options; 75 unfinished (stopped by SIGTERM): the same command goes on where it
+    was. Any number of processes, on any machines that see the folder, may run the same command.
     """
 
     out: str | None = None

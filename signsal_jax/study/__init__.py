@@ -15,19 +15,19 @@ from signsal_jax.study._table import array_specs as array_specs
 
 if TYPE_CHECKING:
     from signsal_jax.study._evaluate import evaluate as evaluate
-    from signsal_jax.study._fellows import UnfinishedError as UnfinishedError, join as join
     from signsal_jax.study._images import JoinedSplits as JoinedSplits
     from signsal_jax.study._manifest import status_lines as status_lines
-    from signsal_jax.study._run import run_study as run_study
+    from signsal_jax.study._run import UnfinishedError as UnfinishedError, run_study as run_study
     from signsal_jax.study._store import (
         Store as Store,
         StudyError as StudyError,
         open_study as open_study,
     )
+    from signsal_jax.study._workers import join_pod as join_pod
 
 _STORED = {
-    "UnfinishedError": "_fellows",
-    "join": "_fellows",
+    "UnfinishedError": "_run",
+    "join_pod": "_workers",
     "JoinedSplits": "_images",
     "Store": "_store",
     "StudyError": "_store",

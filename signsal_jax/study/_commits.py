@@ -54,8 +54,8 @@ class Commits:
         # A commit is never changed, so it is read once.
         self._known: dict[int, dict[str, Any]] = {}
 
-    def write(self, chunk: int, fields: dict[str, Any]) -> None:
-        """Commits a chunk."""
+    def write(self, chunk: int, fields: dict[str, Any]) -> bool:
+        """Commits a chunk, unless it already is; returns whether this call did it."""
         rows = self._rows(chunk)
         commit = {
             "chunk": chunk,
@@ -65,7 +65,14 @@ class Commits:
             **json.loads(json.dumps(fields)),
         }
         text = _files.json_text({**commit, "sha256": digest(commit)})
-        self._folder.write(name_of(chunk), text)
+        name = name_of(chunk)
+        self._folder.create(name, text)
+        there = self._folder.read([name])[0]
+        if there != text.encode() and there is not None and self._judge(name, there) is None:
+            return False
+        if there != text.encode():  # what lay there was no commit
+            self._folder.write(name, text)
+        return True
 
     def read(self, chunk: int) -> dict[str, Any] | None:
         """The commit of one chunk, or None where it is absent or not one of this study."""

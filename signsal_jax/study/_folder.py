@@ -6,10 +6,12 @@ condition that there is none yet.
 """
 
 import abc
+import contextlib
+import fcntl
 import os
 import tempfile
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,18 @@ class Folder(abc.ABC):
     @abc.abstractmethod
     def create(self, name: str, text: str) -> None:
         """Writes a file unless there is one; read it to see whose it is."""
+
+    @abc.abstractmethod
+    def delete(self, names: Sequence[str]) -> None:
+        """Removes files; one that is absent is no error."""
+
+    @abc.abstractmethod
+    def locked(self, name: str) -> contextlib.AbstractContextManager[None]:
+        """Keeps a file locked, so that the system shows the death of this process at once."""
+
+    @abc.abstractmethod
+    def is_unlocked(self, name: str) -> bool:
+        """Whether a file that was locked, by a process of this machine, is so no more."""
 
     @abc.abstractmethod
     def names(self, folder: str = "") -> list[str]:
@@ -106,6 +120,30 @@ class LocalFolder(Folder):
     def create(self, name: str, text: str) -> None:
         _files.create_text(self.root / name, text)
 
+    def delete(self, names: Sequence[str]) -> None:
+        for name in names:
+            (self.root / name).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def locked(self, name: str) -> Iterator[None]:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+
+    def is_unlocked(self, name: str) -> bool:
+        try:
+            with (self.root / name).open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: many may look at once
+        except OSError:  # it is locked, or was removed, or there are no locks here
+            return False
+        return True
+
     def names(self, folder: str = "") -> list[str]:
         try:
             return sorted(os.listdir(self.root / folder))
@@ -163,6 +201,16 @@ class Bucket(Folder):
         if found.state == "missing":
             absent = found.stamp.generation
             self._objects.write(name, text.encode(), if_equal=absent).result()
+
+    def delete(self, names: Sequence[str]) -> None:
+        for deleted in [self._objects.write(name, None) for name in names]:
+            deleted.result()
+
+    def locked(self, name: str) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    def is_unlocked(self, name: str) -> bool:
+        return False
 
     def names(self, folder: str = "") -> list[str]:
         prefix = f"{folder}/" if folder else ""

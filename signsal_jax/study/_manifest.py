@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,8 +15,10 @@ from signsal_jax.gradients import Estimator, describe
 from signsal_jax.models import Model
 from signsal_jax.study._code import code_sha256
 from signsal_jax.study._config import StudyConfig
+from signsal_jax.study._leases import holders, leases
 from signsal_jax.study._store import Store
 from signsal_jax.study._table import dimension_labels
+from signsal_jax.study._workers import FAILED, GONE_SECONDS, signs
 
 # The rate is that of the newest commits: a study may have stood still for a night.
 _RECENT = 50
@@ -77,4 +80,24 @@ def status_lines(store: Store) -> list[str]:
         rate = counted / (recent[-1]["finished"] - recent[0]["finished"])
         left = (store.images - images) / rate
         lines.append(f"{rate:.1f} images a second, {left / 60:.0f} minutes left at that pace")
-    return lines + store.strays()
+    return lines + _worker_lines(store) + store.strays()
+
+
+def _worker_lines(store: Store) -> list[str]:
+    """Who works on what."""
+    left = set(store.uncommitted())
+    held = holders(
+        store.folder, [lease for chunk, lease in leases(store.folder).items() if chunk in left]
+    )
+    lines = []
+    for sign in signs(store.folder):
+        chunks = ", ".join(str(chunk) for chunk, worker in held.items() if worker == sign.worker)
+        silent = time.time() - sign.time
+        if sign.state == FAILED:
+            doing = f"failed with {sign.words}"
+        elif silent > GONE_SECONDS:
+            doing = f"no sign for {silent / 60:.0f} minutes, if the clocks agree"
+        else:
+            doing = "at work"
+        lines.append(f"worker {sign.place}: {doing}{chunks and f', on chunks {chunks}'}")
+    return lines

@@ -1,6 +1,7 @@
 """The images of a study: labelled among the network's classes, read one chunk ahead."""
 
-from collections.abc import Callable, Iterable, Sequence
+import collections
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,12 +36,14 @@ def fitted(
 class ChunkReader:
     """Reads the chunks of a study in the order given, the next while one is computed.
 
+    Iterating gives `(chunk, images, labels)`; `chunks` is asked for one chunk more than was given.
+
     An image that cannot be read becomes NaN: like any image whose logits are not finite, it is
     invalid and takes no part in sums and means.
 
     Args:
       images: all images of the study.
-      chunks: their numbers, in the order in which they will be asked for.
+      chunks: their numbers.
       rows: the images of a chunk.
       strict: whether an image that cannot be read is an error.
     """
@@ -54,20 +57,25 @@ class ChunkReader:
         strict: bool = False,
     ):
         self._rows = rows
-        self._groups = data.read_ahead(images, map(rows, chunks), strict=strict)
+        self._ahead: collections.deque[int] = collections.deque()
+        self._groups = data.read_ahead(images, self._noted(chunks), strict=strict)
         self._records: dict[int, dict[str, Any]] = {}
 
-    def read(self, chunk: int) -> tuple[np.ndarray, np.ndarray]:
-        """The images and labels of the next chunk."""
-        group = next(self._groups)
-        images = group.images
-        if group.problems:
-            images = images.copy()
-            images[~group.readable] = np.nan
-        numbers = self._rows(chunk).start + np.flatnonzero(~group.readable)
-        unreadable = dict(zip(map(str, numbers.tolist()), group.problems, strict=True))
-        self._records[chunk] = {"sha256": group.sha256, "unreadable": unreadable}
-        return images, group.labels
+    def _noted(self, chunks: Iterable[int]) -> Iterator[range]:
+        for chunk in chunks:
+            self._ahead.append(chunk)
+            yield self._rows(chunk)
+
+    def __iter__(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        for group in self._groups:
+            chunk, images = self._ahead.popleft(), group.images
+            if group.problems:
+                images = images.copy()
+                images[~group.readable] = np.nan
+            numbers = self._rows(chunk).start + np.flatnonzero(~group.readable)
+            unreadable = dict(zip(map(str, numbers.tolist()), group.problems, strict=True))
+            self._records[chunk] = {"sha256": group.sha256, "unreadable": unreadable}
+            yield chunk, images, group.labels
 
     def record(self, chunk: int) -> dict[str, Any]:
         """For the chunk's commit: a checksum of what was read, and what could not be, by number."""

@@ -3,7 +3,7 @@
 import contextlib
 import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -16,13 +16,19 @@ from signsal_jax._progress import progress
 from signsal_jax.gradients import Estimator
 from signsal_jax.models import Model
 from signsal_jax.study._config import StudyConfig
-from signsal_jax.study._fellows import Fellows, unfinished
+from signsal_jax.study._folder import StudyError
 from signsal_jax.study._images import JoinedSplits
+from signsal_jax.study._leases import Leases
 from signsal_jax.study._manifest import manifest
 from signsal_jax.study._reading import ChunkReader, fitted
 from signsal_jax.study._step import study_step
 from signsal_jax.study._store import Store
 from signsal_jax.study._table import array_specs, chunk_sums
+from signsal_jax.study._workers import Worker
+
+
+class UnfinishedError(StudyError):
+    """A study that was stopped before its end; the same command goes on."""
 
 
 class _Termination:
@@ -49,15 +55,16 @@ def run_study(
     out: Any,
     *,
     mesh: Mesh,
-    share: tuple[int, int] | None = None,
     strict: bool = False,
     estimator: Estimator | None = None,
 ) -> dict[str, Any]:
     """Computes what is left of a study, and merges it once every chunk is committed.
 
-    With several processes, each calls this with the same arguments but for its `share`, and a
-    mesh of its own devices; they share the folder and nothing else, and each waits until all
-    chunks are committed. On SIGTERM the chunks in work are finished and committed.
+    Any number of processes, on any machines that see the folder, may call this with the same
+    arguments, each with a mesh of its own devices, and come, stop or die at any time: each takes
+    the next chunks that are free, and those of a dead process become free. Each returns once all
+    chunks are committed. On SIGTERM the chunks in work are finished and committed, the others
+    given back.
 
     Args:
       config: what to compute.
@@ -66,7 +73,6 @@ def run_study(
         `data.match_classes`; images that cannot be read count as invalid and are named.
       out: the study's folder, local or gs://.
       mesh: from `sharding.make_mesh`, of this process's devices.
-      share: the number of this process, and how many there are; None for JAX's own.
       strict: whether an image that cannot be read, or whose logits or gradients are not finite, is
         an error. Otherwise it is false in the array `valid`, and no sum or mean counts it.
       estimator: a gradient method of your own; None for the one that the configuration names.
@@ -76,8 +82,7 @@ def run_study(
       valid images.
 
     Raises:
-      UnfinishedError: chunks are left: SIGTERM came, or other processes failed or died (the
-        message says which). The same call goes on from there.
+      UnfinishedError: SIGTERM came and chunks are left. The same call goes on from there.
       ValueError: data that does not fit the network; no images; a folder of another study; a
         damaged one; with `strict`, an invalid image, which the message names.
       OSError: no space left.
@@ -107,56 +112,57 @@ def run_study(
             estimator=estimator,
         )
 
-    # Chunks are dealt by their number, so that the processes need to agree on nothing.
-    process, processes = share or (jax.process_index(), jax.process_count())
-    mine = range(process, store.chunks, processes)
-    left = sorted(set(mine) - set(store.committed()))
-    reader = ChunkReader(images, left, store.rows, strict=strict)
-
-    def read(chunk: int) -> tuple[tuple[Array, Array], int]:
-        pixels, labels = reader.read(chunk)
-        _checks.check_pixel_range(pixels)
-        placed_pixels, placed_labels = (
-            sharding.place(mesh, sharding.pad(array, padded)[0]) for array in (pixels, labels)
-        )
-        return (placed_pixels, placed_labels), len(labels)
-
-    bar = progress("study", len(mine), "chunk", initial=len(mine) - len(left), hidden=process > 0)
     for line in store.strays():
         print(line, file=sys.stderr)
 
-    def missing() -> set[int]:
-        return set(range(store.chunks)) - set(store.committed())
+    def placed(reader: ChunkReader) -> Iterator[tuple[int, tuple[Array, Array], int]]:
+        for chunk, pixels, labels in reader:
+            _checks.check_pixel_range(pixels)
+            inputs = [sharding.pad(array, padded)[0] for array in (pixels, labels)]
+            yield chunk, tuple(sharding.place(mesh, array) for array in inputs), len(labels)
 
-    def write(chunk: int, arrays: dict[str, np.ndarray]) -> None:
-        if strict and not arrays["valid"].all():
-            number = store.rows(chunk).start + int(np.argmin(arrays["valid"]))
-            raise ValueError(
-                f"{splits[0].name} {config.split}: expected finite logits and gradients, got NaN "
-                f"or infinity at image {number}"
-            )
-        store.write(chunk, arrays, chunk_sums(config, arrays), reader.record(chunk))
-        bar.update()
+    left = store.uncommitted()
+    bar = progress("study", store.chunks, "chunk", initial=store.chunks - len(left))
+    with (
+        _Termination() as termination,
+        Worker(store.folder) as worker,
+        Leases(store.folder, worker, store.uncommitted, store.is_committed) as leases,
+        bar,
+    ):
 
-    fellows = Fellows(store.folder, process, processes)
-    with _Termination() as termination, fellows, bar, contextlib.closing(reader):
-        run_chunks(
-            lambda pixels, labels: step(variables, pixels, labels),
-            left,
-            read,
-            write,
-            lambda: termination.asked,
+        def stop() -> bool:
+            return termination.asked
+
+        def write(chunk: int, arrays: dict[str, np.ndarray]) -> None:
+            if strict and not arrays["valid"].all():
+                number = store.rows(chunk).start + int(np.argmin(arrays["valid"]))
+                raise ValueError(
+                    f"{splits[0].name} {config.split}: expected finite logits and gradients, got "
+                    f"NaN or infinity at image {number}"
+                )
+            # Another worker has it if this process slept for too long.
+            if leases.holds(chunk):
+                store.write(chunk, arrays, chunk_sums(config, arrays), reader.record(chunk))
+                bar.update()
+            leases.release(chunk)
+
+        while left and not stop():
+            reader = ChunkReader(images, leases.claims(stop), store.rows, strict=strict)
+            with contextlib.closing(reader):
+                run_chunks(lambda *inputs: step(variables, *inputs), placed(reader), write, stop)
+            leases.wait(stop)
+            left = store.uncommitted()
+    if left := store.uncommitted():
+        raise UnfinishedError(
+            f"study {store.folder}: stopped at {store.chunks - len(left)} of {store.chunks} "
+            "chunks; the same command goes on from there"
         )
-        gone = fellows.wait(missing, lambda: termination.asked)
-    if undone := missing():
-        raise unfinished(store.folder, undone, store.chunks, gone)
     return store.merge()
 
 
 def run_chunks(
     step: Callable[..., dict[str, Array]],
-    chunks: Iterable[int],
-    read: Callable[[int], tuple[tuple[Array, Array], int]],
+    chunks: Iterable[tuple[int, tuple[Array, ...], int]],
     write: Callable[[int, dict[str, np.ndarray]], None],
     stop: Callable[[], bool],
 ) -> None:
@@ -164,8 +170,7 @@ def run_chunks(
 
     Args:
       step: `step(images, labels)`, compiled.
-      chunks: their numbers.
-      read: gives a chunk's placed (images, labels) and how many of the rows are real.
+      chunks: of each its number, its placed (images, labels), and how many of the rows are real.
       write: stores and commits a chunk's arrays; returns once they are durable.
       stop: asked before each chunk; what was started is still committed.
     """
@@ -174,10 +179,9 @@ def run_chunks(
         write(chunk, {name: np.asarray(values)[:rows] for name, values in result.items()})
 
     started: tuple[int, int, dict[str, Array]] | None = None
-    for chunk in chunks:
+    for chunk, inputs, rows in chunks:
         if stop():
             break
-        inputs, rows = read(chunk)
         following = (chunk, rows, step(*inputs))
         if started:
             finish(*started)

@@ -13,8 +13,9 @@ from signsal_jax import _files
 from signsal_jax.study._arrays import ARRAYS, StudyArray, checksums, open_zarr
 from signsal_jax.study._claim import MANIFEST, claim, read_manifest
 from signsal_jax.study._commits import COMMITS, Commits, digest
-from signsal_jax.study._fellows import PROCESSES
 from signsal_jax.study._folder import Folder, StudyError as StudyError, open_folder
+from signsal_jax.study._leases import LEASES, sweep as sweep_leases
+from signsal_jax.study._workers import WORKERS, sweep as sweep_workers
 
 SUMMARY = "summary.json"
 _GROUP = f"{ARRAYS}/zarr.json"
@@ -63,7 +64,7 @@ class Store:
             the fields that differ).
         """
         folder = open_folder(root)
-        claim(folder, manifest, parts=(COMMITS, ARRAYS, PROCESSES, SUMMARY))
+        claim(folder, manifest, parts=(COMMITS, ARRAYS, LEASES, WORKERS, SUMMARY))
         store = cls.__new__(cls)
         store._open(folder)
         store._write_where_it_differs(_GROUP, store._group())
@@ -107,6 +108,14 @@ class Store:
         """The numbers of the committed chunks."""
         return list(self._commits.scan()[0])
 
+    def uncommitted(self) -> list[int]:
+        """The numbers of the chunks that are left."""
+        return sorted(set(range(self.chunks)) - set(self.committed()))
+
+    def is_committed(self, chunk: int) -> bool:
+        """Whether a chunk is committed, by a look at it alone."""
+        return self._commits.read(chunk) is not None
+
     def available(self) -> np.ndarray:
         """The indices of the images that can be read: those of the committed chunks."""
         rows = [np.arange(row.start, row.stop) for row in map(self.rows, self.committed())]
@@ -128,10 +137,11 @@ class Store:
         arrays: Mapping[str, np.ndarray],
         sums: Mapping[str, Any],
         read: Mapping[str, Any] | None = None,
-    ) -> None:
+    ) -> bool:
         """Stores a chunk and, once every array is durable, commits it with its sums.
 
-        `read` is what the commit says of the images read, see `unreadable`.
+        `read` is what the commit says of the images read, see `unreadable`. Returns whether this
+        call committed it: another worker may have done so meanwhile.
 
         Raises:
           StudyError: the folder has become another study's.
@@ -155,7 +165,7 @@ class Store:
             }
             if read is not None:
                 fields["read"] = dict(read)
-            self._commits.write(chunk, fields)
+            return self._commits.write(chunk, fields)
 
     def unreadable(self) -> dict[int, str]:
         """Which images of the committed chunks could not be read, and why, by number."""
@@ -218,8 +228,7 @@ class Store:
           StudyError: chunks are missing.
         """
         committed, strays = self._commits.scan()
-        missing = sorted(set(range(self.chunks)) - set(committed))
-        if missing:
+        if missing := sorted(set(range(self.chunks)) - set(committed)):
             raise StudyError(
                 f"study {self.folder}: {len(missing)} of {self.chunks} chunks are missing, the "
                 f"first is {missing[0]}: run the study again{''.join(f'. {s}' for s in strays[:3])}"
@@ -254,12 +263,16 @@ class Store:
     def merge(self) -> dict[str, Any]:
         """Checks and sums all chunks, and writes `summary.json` unless it says so already.
 
+        What workers that died have left behind goes.
+
         Raises:
           StudyError: a chunk is missing or damaged.
         """
         summary = self.summary()
         self.check()
         self._write_where_it_differs(SUMMARY, summary)
+        sweep_leases(self.folder)
+        sweep_workers(self.folder)
         return summary
 
 

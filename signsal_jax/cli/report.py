@@ -16,18 +16,18 @@ class Report:
     """Draw the report of a study or evaluation again, finished or not; computes no gradients."""
 
     folder: Annotated[str, tyro.conf.Positional]
-    """The folder of signsal evaluate or signsal study; gs:// addresses need --out."""
+    """The folder of signsal evaluate or signsal study; gs:// and s3:// addresses need --out."""
     out: Path | None = None
     """The folder to write to (default: that of the evaluation, or FOLDER/report)."""
     seed: int = 0
     """Of the bootstrap over images."""
 
     def run_command(self) -> int:
-        evaluation = Path(self.folder) / STUDY
-        if not self.folder.startswith("gs://") and evaluation.is_dir():
+        evaluation, in_bucket = Path(self.folder) / STUDY, "://" in self.folder
+        if not in_bucket and evaluation.is_dir():
             store, out = open_study(str(evaluation)), self.out or Path(self.folder)
         else:
-            if self.out is None and self.folder.startswith("gs://"):
+            if self.out is None and in_bucket:
                 raise ValueError("--out: expected a local folder for the report, got none")
             store, out = open_study(self.folder), self.out or Path(self.folder) / "report"
         _files.check_writable(out)

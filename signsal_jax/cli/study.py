@@ -16,7 +16,7 @@ class Study:
     """
 
     out: str | None = None
-    """The study's folder, local or gs://bucket/path."""
+    """The study's folder, local, gs://bucket/path or s3://bucket/path."""
     status: str | None = None
     """Only say how far the study in this folder is."""
     verify: bool = False

@@ -29,7 +29,7 @@ def evaluate(
       model: the classifier.
       dataset: from `data.load` or `data.from_sequence`, or several, one after another; its
         classes are found among the network's by name, see `data.match_classes`.
-      out: the study's folder, local or gs://.
+      out: the study's folder, local, gs:// or s3://.
       mesh: from `sharding.make_mesh`; None for all devices of this process.
       strict: whether an image that is unreadable or gives no finite numbers is an error.
       **fields: of `StudyConfig`, such as `fractions`, `rule`, `precision`, `chunk`.

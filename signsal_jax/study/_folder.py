@@ -21,6 +21,8 @@ from signsal_jax import _files
 
 # Paths are given to the system whole, and it takes 4096 bytes: room for the arrays' files.
 _LONGEST_ROOT = 3500
+# TensorStore's drivers of buckets; each has the conditional writes that `create` needs.
+_DRIVERS = {"gs": "gcs", "s3": "s3"}
 
 
 class StudyError(ValueError):
@@ -71,17 +73,36 @@ def printable(path: Any) -> str:
 
 
 def open_folder(root: Any) -> Folder:
-    """The folder at a local path or gs:// address; nothing is made there yet.
+    """The folder at a local path, or gs:// or s3:// address; nothing is made there yet.
+
+    For S3, credentials, region and endpoint are those of AWS's own environment variables
+    (`AWS_ACCESS_KEY_ID`, `AWS_REGION`, `AWS_ENDPOINT_URL`, ...).
 
     Raises:
       StudyError: a file, or a path that is too long.
     """
     text = os.fspath(root)
-    if text.startswith("gs://"):
-        bucket, _, path = text.removeprefix("gs://").partition("/")
-        base = {"driver": "gcs", "bucket": bucket, "path": f"{path.strip('/')}/".lstrip("/")}
-        return Bucket(text.rstrip("/"), base)
+    scheme, separator, address = text.partition("://")
+    if separator and scheme in _DRIVERS:
+        bucket, _, path = address.partition("/")
+        base = {"driver": _DRIVERS[scheme], "bucket": bucket}
+        if scheme == "s3":
+            base |= _s3_environment()
+        return Bucket(text.rstrip("/"), {**base, "path": f"{path.strip('/')}/".lstrip("/")})
     return LocalFolder(text)
+
+
+def _s3_environment() -> dict[str, str]:
+    """Where S3 is, if the environment says so; TensorStore itself reads only the credentials."""
+    named = {
+        "endpoint": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+        "aws_region": ("AWS_REGION", "AWS_DEFAULT_REGION"),
+    }
+    found = {
+        option: next((os.environ[name] for name in names if os.environ.get(name)), None)
+        for option, names in named.items()
+    }
+    return {option: value for option, value in found.items() if value}
 
 
 class LocalFolder(Folder):

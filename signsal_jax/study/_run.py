@@ -71,7 +71,7 @@ def run_study(
       model: the classifier.
       splits: the data, one split after another. Its classes are matched to the network's, see
         `data.match_classes`; images that cannot be read count as invalid and are named.
-      out: the study's folder, local or gs://.
+      out: the study's folder, local, gs:// or s3://.
       mesh: from `sharding.make_mesh`, of this process's devices.
       strict: whether an image that cannot be read, or whose logits or gradients are not finite, is
         an error. Otherwise it is false in the array `valid`, and no sum or mean counts it.

@@ -280,7 +280,7 @@ def open_study(root: Any) -> Store:
     """A study folder for analysis, while the study runs or after; nothing in it is changed.
 
     Args:
-      root: a local folder or gs:// address.
+      root: a local folder, or gs:// or s3:// address.
 
     Returns:
       `Store`: `manifest` says what the arrays are, and `arrays()` reads them as they are indexed:

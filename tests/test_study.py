@@ -286,19 +286,14 @@ def until_committed(process, out, chunks):
 
 
 @pytest.mark.usefixtures("worker_environment")
-@pytest.mark.parametrize("processes", [1, 2])
-def test_killed_at_random_moments_it_ends_like_an_undisturbed_run(
-    undisturbed, tmp_path, monkeypatch, processes
+def test_disturbed_at_random_moments_it_ends_like_an_undisturbed_run(
+    undisturbed, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(kill_study, "GRACE_SECONDS", 1)
-    out = tmp_path / "killed"
-
-    def commands(seconds):
-        return [command(out, "--seconds", seconds)] * processes
-
-    history = kill_study.disturb(lambda: commands("0.5"), out, 2, random.Random(0), longest_wait=4)
-    assert 0 < history[1]["committed_after"] < 6
-    kill_study.finish(lambda: commands("0"), out)
+    monkeypatch.setattr(kill_study, "GONE_SECONDS", 2)
+    out = tmp_path / "disturbed"
+    slow = command(out, "--gone", "2", "--seconds", "0.3")
+    counts = kill_study.disturbed(slow, out, 3, 4, random.Random(1))
+    assert sum(counts.get(kind.name, 0) for kind in kill_study.KINDS) > 1
     assert kill_study.differing(out, undisturbed[0]) == []
 
 

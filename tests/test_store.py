@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 
@@ -8,8 +9,10 @@ import numpy as np
 import pytest
 import tensorstore
 
-from signsal_jax.study import Store, StudyError, _store, open_study
+from signsal_jax.study import Store, StudyError, _manifest, _store, open_study, status_lines
 from signsal_jax.study._folder import Bucket, LocalFolder, open_folder
+from signsal_jax.study._leases import Leases
+from signsal_jax.study._workers import Worker
 
 ARRAYS = {
     "logits": {"dtype": "float32", "dimensions": ["class"], "shape": [3]},
@@ -56,18 +59,18 @@ def test_what_is_written_is_read_and_merged(whole):
 
 def test_a_commit_appears_whole_and_after_its_data(tmp_path, monkeypatch):
     store, seen = Store.create(tmp_path / "study", MANIFEST), []
-    replace = Path.replace
+    link = os.link
 
-    def renamed(source, target):
+    def linked(source, target):
         seen.append((target.name, json.loads(source.read_text())["crc32c"]))
         ends = {
             name: (tmp_path / "study" / "arrays.zarr" / name / "c" / place).read_bytes()[-4:].hex()
             for name, place in (("logits", "1/0"), ("empty", "1"))
         }
         assert seen[-1][1] == ends
-        return replace(source, target)
+        return link(source, target)
 
-    monkeypatch.setattr(Path, "replace", renamed)
+    monkeypatch.setattr(os, "link", linked)
     write(store, 1)
     assert [name for name, _ in seen] == ["00000001.json"]
 
@@ -500,3 +503,44 @@ def test_a_full_disk_is_named_and_loses_nothing(tmp_path):
         assert resumed.merge()["images"] == 10
     finally:
         subprocess.run(["umount", "-l", str(tmp_path)], check=True)
+
+
+def test_status_says_who_works_on_what(tmp_path, monkeypatch):
+    store = Store.create(tmp_path / "study", MANIFEST)
+    write(store, 1)
+    with pytest.raises(OSError, match="full"), Worker(store.folder):
+        raise OSError("the disk is full")
+    with (
+        Worker(store.folder) as worker,
+        Leases(store.folder, worker, store.uncommitted, store.is_committed) as leases,
+    ):
+        assert list(leases.claims(lambda: False)) == [0, 2]
+        lines = status_lines(open_study(store.root))
+        assert lines[0] == "1 of 3 chunks, 4 of 10 images (40.0%)"
+        place = f"worker pid {os.getpid()} on {socket.gethostname()}: "
+        assert sorted(lines[1:]) == [
+            f"{place}at work, on chunks 0, 2",
+            f"{place}failed with OSError: the disk is full",
+        ]
+        monkeypatch.setattr(_manifest, "GONE_SECONDS", -1)
+        assert f"{place}no sign for 0 minutes, if the clocks agree, on chunks 0, 2" in status_lines(
+            store
+        )
+    for chunk in (0, 2):
+        write(store, chunk)
+    store.merge()
+    assert len(status_lines(store)) == 2  # what the dead left is gone
+
+
+def test_a_chunk_is_committed_once(tmp_path):
+    """Two workers computed it, the second on another kind of device, say."""
+    store = Store.create(tmp_path / "study", MANIFEST)
+    found = arrays(store.rows(0))
+    sums = {"images": 4, "valid": 4, "correct": 1, "logits": [0.0, 0.0, 0.0]}
+    assert store.write(0, found, sums)
+    commit = (store.root / "commits" / "00000000.json").read_bytes()
+    assert not store.write(0, found, {**sums, "correct": 2})
+    assert (store.root / "commits" / "00000000.json").read_bytes() == commit
+    (store.root / "commits" / "00000000.json").write_text("{")
+    assert Store.create(store.root, MANIFEST).write(0, found, sums)
+    assert open_study(store.root).committed() == [0]

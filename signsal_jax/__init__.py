@@ -37,6 +37,7 @@ from signsal_jax.gradients import (
     hires_cam as hires_cam,
     integrated_gradients as integrated_gradients,
     layer_cam as layer_cam,
+    lrp as lrp,
     mean_of as mean_of,
     occlusion as occlusion,
     path_gradient as path_gradient,

@@ -39,6 +39,11 @@ from signsal_jax.gradients._linearize import (
     linearize as linearize,
     same_class_gradients as same_class_gradients,
 )
+from signsal_jax.gradients._lrp import LRP_RULES as LRP_RULES, lrp as lrp
+from signsal_jax.gradients._lrp_operations import (
+    LrpRule as LrpRule,
+    register_lrp_rule as register_lrp_rule,
+)
 from signsal_jax.gradients._masked import occlusion as occlusion, rise as rise
 from signsal_jax.gradients._mean_of import mean_of as mean_of
 from signsal_jax.gradients._named import (

@@ -1,6 +1,7 @@
 """A classifier's layers with weights, each with the bias and normalization that follow it."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +34,7 @@ class Affine:
     def __init__(self, steps: list[Step], kind: str):
         self.steps, self.kind = steps, kind
         constants = [one.array for one in steps[0].operands if not one.active]
-        self.weights = None if kind == "sum" else constants[0]
+        self.weights: Any = None if kind == "sum" else constants[0]
         # Computed here, once for all classes: in a pullback they would belong to its trace.
         zeros, ones = self._constant(0.0), self._constant(1.0)
         self.bias = self._follow(zeros)
@@ -129,3 +130,19 @@ def _elementwise(step: Step) -> bool:
     if step.name == "div" and not step.operands[0].active:
         return False
     return step.carriers[0].array.shape == step.results[0].array.shape
+
+
+def biases(tape: Tape) -> list[tuple[Value, Array]]:
+    """All biases of a classifier: what they are added to, with the sum, and their values.
+
+    Returns the results of layers, and of other steps that add a number, each with the bias shaped
+    like it.
+    """
+    found = layers(tape)
+    within = {id(step) for layer in found for step in layer.steps}
+    pairs = [(layer.results[0], layer.bias) for layer in found]
+    for step in tape.steps:
+        if id(step) not in within and step.name in ("add", "sub") and len(step.carriers) == 1:
+            zeros = 0 * step.carriers[0].array
+            pairs.append((step.results[0], step.operation(zeros)))
+    return pairs

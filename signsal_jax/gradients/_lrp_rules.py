@@ -54,7 +54,8 @@ def share(
 
     def shared(relevance: Array) -> Array:
         pulled = pull((relevance / denominator).astype(total.dtype))
-        return sum(operand * one for operand, one in zip(operands, pulled, strict=True))
+        shares = [operand * one for operand, one in zip(operands, pulled, strict=True)]
+        return functools.reduce(jnp.add, shares)
 
     return shared
 

@@ -145,18 +145,18 @@ class Tape:
 
 
 def record(
-    apply_fn: ApplyFn, variables: Variables, images: Images, whole: Collection[str] = ()
+    apply_fn: ApplyFn, variables: Variables, images: Images, *, whole: Collection[str] = _CUSTOM
 ) -> Tape:
     """Runs a classifier and writes down each operation that depends on the images.
 
-    Goes into jitted and checkpointed functions, functions with custom derivatives, and the
-    default of `jax.lax.platform_dependent`.
+    Goes into jitted and checkpointed functions and the default of `jax.lax.platform_dependent`,
+    and into functions with custom derivatives if `whole` does not name them.
 
     Args:
       apply_fn: the classifier.
       variables: its variables.
       images: the images.
-      whole: names of jitted functions that stay one step each.
+      whole: names of primitives and of jitted functions that stay one step each.
     """
     program, _, arrays = trace(apply_fn, variables, images)
     values = [Value(array, active=False) for array in arrays]
@@ -210,11 +210,11 @@ def _inner(
     equation: jex.JaxprEqn, platforms: Collection[jex.Var], whole: Collection[str]
 ) -> jex.ClosedJaxpr | None:
     """The program that an operation runs; None for an operation that stays a step."""
-    if equation.primitive is primitives.jit_p and equation.params["name"] in whole:
+    jitted = equation.primitive is primitives.jit_p
+    if (equation.params["name"] if jitted else equation.primitive.name) in whole:
         return None
     if equation.primitive.name in _CUSTOM:
         return equation.params.get("call_jaxpr") or equation.params["fun_jaxpr"]
     if equation.primitive is primitives.cond_p and equation.invars[0] in platforms:
         return equation.params["branches"][-1]
     return inner_program(equation)
-

@@ -268,7 +268,9 @@ def record(name: str, arrays: Mapping[str, np.ndarray] | None) -> dict[str, np.n
             return super().forward(torch.stack(summands, -1))
 
     pixels = torch.from_numpy(image_of(name)).permute(0, 3, 1, 2).contiguous()
-    methods = {method: (Addition_Module, f) for method, f in captum_methods(drawn_noise(name)).items()}
+    methods = {
+        method: (Addition_Module, f) for method, f in captum_methods(drawn_noise(name)).items()
+    }
     methods |= {method: (Sum, f) for method, f in zennit_methods().items()}
     methods |= {method: (Sum, f) for method, f in saliency_methods().items()}
     recorded = {}

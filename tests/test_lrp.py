@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 import signsal_jax
-from signsal_jax import gradients, models
+from signsal_jax import gradients
 from tests import toys
-from tests.everywhere import assert_same_everywhere
 
 CLASSES = 3
 

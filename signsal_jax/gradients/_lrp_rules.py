@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from signsal_jax.gradients._affine import Affine
 from signsal_jax._vma import varying_like
+from signsal_jax.gradients._affine import Affine
 
 
 class Settings(NamedTuple):

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-import jax
 import jax.extend.core as jex
 import jax.numpy as jnp
 from jax import Array
@@ -57,7 +56,7 @@ class Step:
         return [operand for operand in self.operands if operand.carries]
 
     def operation(self, *arrays: Array) -> Any:
-        """Applies the operation to other values of its carriers: gives a list if it gives several."""
+        """Applies the operation to other values of its carriers; several results are a list."""
         given = iter(arrays)
         return self.applied([next(given) if one.carries else one.array for one in self.operands])
 

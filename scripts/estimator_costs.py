@@ -7,6 +7,7 @@ Writes estimator_costs.json and the table of docs/guides/methods.md.
 
 import dataclasses
 import functools
+import json
 import statistics
 import sys
 from pathlib import Path
@@ -33,16 +34,24 @@ class Costs:
     """Number of rounds; in each, every method takes its turn."""
     samples: int = 8
     """Samples or steps of the methods that average."""
+    only: tuple[str, ...] = ()
+    """Measure these methods alone, beside plain, and keep the other rows of the results."""
     quick: bool = False
     """Two small images and one round: shows that it works."""
     out: Path = Path("runs/costs")
     """Folder for the results."""
 
 
-def estimators(samples: int) -> dict[str, gradients.Estimator]:
-    """Every estimator with a name, with this many samples or steps."""
+def estimators(samples: int, side: int = 32) -> dict[str, gradients.Estimator]:
+    """Every estimator with a name, with this many samples or steps.
+
+    Occlusion hides a quarter of the image's side in steps of an eighth: 49 places at every size.
+    """
     made = {}
     for name in gradients.NAMES:
+        if name == "occlusion":
+            made[name] = gradients.occlusion(window=side // 4, stride=side // 8)
+            continue
         for setting in (*_SAMPLED, None):
             try:
                 settings = {} if setting is None else {setting: samples}
@@ -70,11 +79,13 @@ def measure(command: Costs) -> dict[str, Any]:
     """Times and memory of every estimator."""
     small = Workload("cnn", 2 if command.quick else 128, 32)
     workloads = [small] if command.quick else [small, Workload("resnet18", 4, 224)]
-    rows: dict[str, dict[str, Any]] = {name: {} for name in estimators(command.samples)}
+    names = [name for name in gradients.NAMES if name in ("plain", *(command.only or [name]))]
+    rows: dict[str, dict[str, Any]] = {name: {} for name in names}
     for workload in workloads:
         runs = {}
-        for name, estimator in estimators(command.samples).items():
-            program, arguments = compiled(workload, 10, estimator)
+        made = estimators(command.samples, workload.size)
+        for name in names:
+            program, arguments = compiled(workload, 10, made[name])
             runs[name] = functools.partial(_wait, program, *arguments)
             runs[name]()  # the first run touches new memory
         seconds = timing.interleave(runs, 1 if command.quick else command.repeats)
@@ -82,9 +93,10 @@ def measure(command: Costs) -> dict[str, Any]:
             ratios = [a / b for a, b in zip(values, seconds["plain"], strict=True)]
             rows[name][workload.description] = statistics.median(ratios)
         print(f"{workload.description}: done", file=sys.stderr, flush=True)
-    for name, estimator in estimators(command.samples).items():
+    made = estimators(command.samples)
+    for name in names:
         for classes in (10, 1000):
-            program, _ = compiled(small, classes, estimator)
+            program, _ = compiled(small, classes, made[name])
             rows[name][f"MiB, {classes}"] = program.memory_analysis().temp_size_in_bytes / 2**20
     return {"machine": timing.describe_machine(), "samples": command.samples, "rows": rows}
 
@@ -112,8 +124,13 @@ def render(results: dict[str, Any]) -> str:
 def main() -> int:
     jax.config.update("jax_platforms", "cpu")
     command = tyro.cli(Costs, description=__doc__)
+    path = command.out / "estimator_costs.json"
     results = measure(command)
-    _files.write_json(command.out / "estimator_costs.json", results)
+    if command.only:
+        before = json.loads(path.read_text(encoding="utf-8"))["rows"]
+        rows = before | {name: results["rows"][name] for name in command.only}
+        results["rows"] = {name: rows[name] for name in gradients.NAMES if name in rows}
+    _files.write_json(path, results)
     table = render(results)
     print(table)
     if not command.quick:

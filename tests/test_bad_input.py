@@ -161,6 +161,32 @@ CASES = [
             "kept": [*NOT_REAL, 0.0, 1.5, np.nan],
         },
     ),
+    (
+        signsal_jax.lrp,
+        {},
+        {
+            "rules": NOT_A_NAME,
+            "epsilon": [*NOT_REAL, -1.0, np.inf, np.nan],
+            "gamma": [*NOT_REAL, -1.0, np.inf, np.nan],
+            "alpha": [*NOT_REAL, 0.5, np.inf, np.nan],
+        },
+    ),
+    (
+        signsal_jax.gradients.register_lrp_rule,
+        {"primitive": "sin", "rule": "passed"},
+        {"primitive": [None, "", 3], "rule": NOT_A_NAME},
+    ),
+    (signsal_jax.full_grad, {}, {"signed": [None, 1, "yes"]}),
+    (
+        signsal_jax.guided_integrated_gradients,
+        {},
+        {
+            "steps": NOT_A_COUNT,
+            "baseline": NOT_A_BASELINE,
+            "fraction": [*NOT_REAL, 0.0, 1.5, np.nan],
+            "max_distance": [*NOT_REAL, -0.1, 1.5, np.nan],
+        },
+    ),
     (signsal_jax.layer_cam, {}, {"layer": [None, 3, b"features"]}),
     (signsal_jax.rect_grad, {}, {"percentile": [*NOT_REAL, -1.0, 100.5, np.nan]}),
     (

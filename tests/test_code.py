@@ -39,6 +39,7 @@ evaluations.registry
 evaluations.saliency
 evaluations.steps
 gradients
+gradients._affine
 gradients._average
 gradients._baseline
 gradients._blur
@@ -49,11 +50,16 @@ gradients._contrast
 gradients._estimator
 gradients._expected
 gradients._extrema
+gradients._full_grad
 gradients._gradient_x_input
+gradients._guided_path
 gradients._hosted
 gradients._jacobian
 gradients._layer
 gradients._linearize
+gradients._lrp
+gradients._lrp_operations
+gradients._lrp_rules
 gradients._masked
 gradients._mean_of
 gradients._named
@@ -65,6 +71,7 @@ gradients._running
 gradients._sharded
 gradients._smooth
 gradients._squares
+gradients._tape
 maps
 models.cifar_resnet
 models.cnn

@@ -31,13 +31,22 @@ from signsal_jax.gradients._extrema import (
     target_extrema as target_extrema,
     target_gradient as target_gradient,
 )
+from signsal_jax.gradients._full_grad import full_grad as full_grad
 from signsal_jax.gradients._gradient_x_input import gradient_x_input as gradient_x_input
+from signsal_jax.gradients._guided_path import (
+    guided_integrated_gradients as guided_integrated_gradients,
+)
 from signsal_jax.gradients._hosted import HostedExtrema as HostedExtrema
 from signsal_jax.gradients._jacobian import signed_jacobian as signed_jacobian
 from signsal_jax.gradients._linearize import (
     CPU_CLASSES as CPU_CLASSES,
     linearize as linearize,
     same_class_gradients as same_class_gradients,
+)
+from signsal_jax.gradients._lrp import LRP_RULES as LRP_RULES, lrp as lrp
+from signsal_jax.gradients._lrp_operations import (
+    LrpRule as LrpRule,
+    register_lrp_rule as register_lrp_rule,
 )
 from signsal_jax.gradients._masked import occlusion as occlusion, rise as rise
 from signsal_jax.gradients._mean_of import mean_of as mean_of

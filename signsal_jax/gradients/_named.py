@@ -10,7 +10,10 @@ from signsal_jax import _checks
 from signsal_jax.gradients._blur import blur_integrated_gradients
 from signsal_jax.gradients._cam import grad_cam, hires_cam, layer_cam
 from signsal_jax.gradients._estimator import Estimator
+from signsal_jax.gradients._full_grad import full_grad
 from signsal_jax.gradients._gradient_x_input import gradient_x_input
+from signsal_jax.gradients._guided_path import guided_integrated_gradients
+from signsal_jax.gradients._lrp import LRP_RULES, lrp
 from signsal_jax.gradients._masked import occlusion, rise
 from signsal_jax.gradients._mean_of import mean_of
 from signsal_jax.gradients._path import integrated_gradients, path_gradient
@@ -38,6 +41,10 @@ _MAKERS: dict[str, tuple[Callable[..., Estimator], tuple[str, ...]]] = {
     "integrated_gradients": (integrated_gradients, ("steps", "baseline")),
     "integrated_gradients_black_white": (_from_black_and_white, ("steps",)),
     "blur_integrated_gradients": (blur_integrated_gradients, ("steps", "max_sigma")),
+    "guided_integrated_gradients": (
+        guided_integrated_gradients,
+        ("steps", "baseline", "fraction", "max_distance"),
+    ),
     "path_gradient": (path_gradient, ("steps", "baseline")),
     "gradient_x_input": (gradient_x_input, ("baseline",)),
     "grad_cam": (grad_cam, ("layer",)),
@@ -46,6 +53,8 @@ _MAKERS: dict[str, tuple[Callable[..., Estimator], tuple[str, ...]]] = {
     "guided_backprop": (guided_backprop, ()),
     "deconvnet": (deconvnet, ()),
     "rect_grad": (rect_grad, ("percentile",)),
+    "lrp": (lrp, ("rules", "epsilon", "gamma", "alpha")),
+    "full_grad": (full_grad, ("signed",)),
     "occlusion": (occlusion, ("window", "stride", "baseline")),
     "rise": (_seeded(rise), ("samples", "cells", "kept", "noise_seed")),
 }
@@ -58,7 +67,8 @@ class EstimatorConfig:
 
     estimator: Literal[NAMES] = "plain"  # pyright: ignore[reportInvalidTypeForm]
     """The gradient at the image (plain), averaged over noise or along a path, times the image, at
-    a layer, or with another backward pass through ReLUs; or the scores of masked images."""
+    a layer, or with another backward pass through ReLUs or all layers; or the scores of masked
+    images."""
     samples: int | None = None
     """For smooth_grad, smooth_grad_squared and var_grad: noisy copies (default: 32). For rise:
     masks (default: 1024)."""
@@ -70,8 +80,13 @@ class EstimatorConfig:
     steps: int | None = None
     """For integrated gradients of any kind and path_gradient: points on the path (default: 32)."""
     baseline: float | None = None
-    """For integrated_gradients, path_gradient, gradient_x_input and occlusion: the gray level that
-    the image is compared with, or hidden by (default: 0, black)."""
+    """For integrated_gradients, guided_integrated_gradients, path_gradient, gradient_x_input and
+    occlusion: the gray level that the image is compared with, or hidden by (default: 0, black)."""
+    fraction: float | None = None
+    """For guided_integrated_gradients: the share of pixels moved together (default: 0.25)."""
+    max_distance: float | None = None
+    """For guided_integrated_gradients: how far a pixel may leave the straight line, as a share of
+    its way (default: 0.02)."""
     max_sigma: float | None = None
     """For blur_integrated_gradients: the strongest blur, in pixels (default: 50)."""
     layer: str | None = None
@@ -79,6 +94,17 @@ class EstimatorConfig:
     positions in the networks of this package)."""
     percentile: float | None = None
     """For rect_grad: the share of each layer that is stopped, in per cent (default: 98)."""
+    rules: Literal[LRP_RULES] | None = None  # pyright: ignore[reportInvalidTypeForm]
+    """For lrp: the rule of all layers, or a composite (default: epsilon_plus)."""
+    epsilon: float | None = None
+    """For lrp: what is added to denominators (default: 1e-6)."""
+    gamma: float | None = None
+    """For lrp with gamma: how much more contributions of the output's sign count (default:
+    0.25)."""
+    alpha: float | None = None
+    """For lrp with alpha_beta: how often positive contributions count (default: 2)."""
+    signed: bool | None = None
+    """For full_grad: keep the sign, or the authors' absolute values (default: signed)."""
     window: int | None = None
     """For occlusion: the side of the window that hides pixels (default: 8)."""
     stride: int | None = None

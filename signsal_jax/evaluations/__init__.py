@@ -1,5 +1,9 @@
 """Evaluations of saliency maps, one file each, and the table of results that a study can store."""
 
+from signsal_jax.evaluations.claims import (
+    claimed_signs as claimed_signs,
+    claimed_values as claimed_values,
+)
 from signsal_jax.evaluations.controls import (
     CONTROL_CURVES as CONTROL_CURVES,
     control_maps as control_maps,
@@ -25,6 +29,5 @@ from signsal_jax.evaluations.steps import (
     SCORES as SCORES,
     WAYS as WAYS,
     SmallStep as SmallStep,
-    claimed_signs as claimed_signs,
     small_step as small_step,
 )

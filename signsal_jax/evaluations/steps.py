@@ -13,6 +13,7 @@ from signsal_jax._jaxpr import run_once
 from signsal_jax._precision import at_least_float32, matmul_precision
 from signsal_jax._types import AnyArray, ApplyFn, Images, Variables
 from signsal_jax._vma import varying_like
+from signsal_jax.evaluations._scores import chosen_pixels
 from signsal_jax.evaluations.claims import claimed_signs
 from signsal_jax.evaluations.entry import (
     GRADIENTS,
@@ -154,22 +155,13 @@ def _directions(
     key: Array, ranks: Array, signs: Array, share: float
 ) -> tuple[Int[Array, "w b h w2 c"], Float[Array, " b"]]:
     """Returns the signed moves of each way, and the share of pixels that each of them moves."""
-    batch, height, width, channels = signs.shape
+    _, height, width, channels = signs.shape
     pixels = height * width
-    count = max(1, round(share * pixels))
     order_key, sign_key = jax.random.split(key)
-    claimed = (signs != 0).any(-1).reshape(batch, pixels)
-    at_random = jax.random.permutation(order_key, pixels).astype(jnp.float32)[None]
-
-    def best(values: Array) -> Array:
-        """The highest of those pixels that have a sign; at a tie, the first in reading order."""
-        order = jnp.argsort(jnp.where(claimed, -values, jnp.inf), axis=1)
-        chosen = jnp.zeros((batch, pixels), bool)
-        chosen = chosen.at[jnp.arange(batch)[:, None], order[:, :count]].set(True)
-        return (chosen & claimed).reshape(batch, height, width, 1)
-
-    top = best(ranks.reshape(batch, pixels).astype(jnp.float32))
-    elsewhere = best(jnp.broadcast_to(at_random, (batch, pixels)))
+    at_random = jax.random.permutation(order_key, pixels).astype(jnp.float32)
+    at_random = jnp.broadcast_to(at_random.reshape(1, height, width), ranks.shape)
+    top = chosen_pixels(ranks, signs, share)
+    elsewhere = chosen_pixels(at_random, signs, share)
     flips = jax.random.rademacher(sign_key, (1, height, width, channels), signs.dtype)
     moves = [
         jnp.where(top, signs, 0),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import signsal_jax
-from signsal_jax import data, evaluations, models, report, study
+from signsal_jax import data, evaluations, models, sharding, study
 from signsal_jax.evaluations import _ranks
 from signsal_jax.evaluations.claims import claimed_signs, claimed_values
 from tests import toys
@@ -231,7 +231,10 @@ def test_maps_of_random_numbers_are_at_chance(chance):
     np.testing.assert_allclose(sensitivity.mean(), np.sqrt(2), rtol=0.02)
 
 
-STORED = ("rival", "rival_groups", "patches", "infidelity", "sensitivity", "sparsity")
+STORED = (
+    *("rival", "rival_groups", "patches", "infidelity", "sensitivity", "sparsity"),
+    *("imputation", "randomization"),
+)
 
 
 def test_a_study_stores_what_the_functions_return(tmp_path):
@@ -241,8 +244,9 @@ def test_a_study_stores_what_the_functions_return(tmp_path):
     source = data.Arrays(pixels, np.arange(6) % 4)
     dataset = data.Dataset("noise", "test", tuple("abcd"), SHAPE[1:], source)
     model = models.Model(toys.mlp, variables, dataset.class_names, SHAPE[1:], {})
-    methods = ("vanilla", "active", "inactive", "mean_contrast")
-    settings = {"methods": methods, "chunk": 8, "control_seed": 5}
+    methods = ("active", "mean_contrast")
+    settings = {"methods": methods, "chunk": 8, "control_seed": 5, "fractions": (0.3, 0.8)}
+    settings["mesh"] = sharding.make_mesh(jax.devices()[:1])
     store = study.evaluate(model, dataset, tmp_path / "study", store=STORED, **settings)
     stored, names = store.arrays(), store.manifest["names"]
     images = jnp.asarray(pixels / np.float32(255))
@@ -271,12 +275,12 @@ def test_a_study_stores_what_the_functions_return(tmp_path):
     noise_key = jax.random.split(key, 2)[0]
     found = evaluations.infidelity(*given, values, extrema.target, key=noise_key)
     np.testing.assert_allclose(
-        stored["infidelity"][:, 1, 0, 1], found["active"].correlation, atol=1e-4
+        stored["infidelity"][:, 0, 0, 1], found["active"].correlation, atol=1e-4
     )
     opposite = {method: -array for method, array in values.items()}
     white = evaluations.patch_deletion(*given, opposite, extrema.target, fill="white")
     np.testing.assert_allclose(
-        stored["patch_ranks"][:, 1, 3], white["mean_contrast"].correlation, atol=1e-5
+        stored["patch_ranks"][:, 1, 1], white["mean_contrast"].correlation, atol=1e-5
     )
     assert names["patch_map"] == [*methods, *evaluations.PATCH_CONTROLS]
     sensitivity = evaluations.max_sensitivity(
@@ -286,3 +290,29 @@ def test_a_study_stores_what_the_functions_return(tmp_path):
         np.testing.assert_allclose(
             stored["sensitivity"][:, index], sensitivity[method], rtol=1e-3
         )
+
+    def of_weights(variables):
+        found = signsal_jax.class_extrema(
+            toys.mlp, variables, images, target=extrema.target, contrasts=["mean"]
+        )
+        return {method: claimed_values(method, found) for method in methods}
+
+    random = evaluations.model_randomization(of_weights, toys.mlp, variables, images, key=key)
+    for index, method in enumerate(methods):
+        np.testing.assert_allclose(
+            stored["randomization"][:, index], random[method].correlation, atol=2e-3
+        )
+        np.testing.assert_allclose(
+            stored["entropy_rise"][:, index], random[method].entropy_rise, atol=1e-2
+        )
+
+    def linear(images, mask):
+        return evaluations.linear_imputation(images, mask, key=key)
+
+    for fill, filling in (("linear", linear), ("blurred", evaluations.blur(images))):
+        curve = signsal_jax.deletion_curve(
+            *given, maps["active"], fill=filling, fractions=settings["fractions"]
+        )
+        row = names["imputed_curve"].index(f"{fill} active")
+        np.testing.assert_array_equal(stored["imputed_agreement"][:, row], curve.agreement)
+        np.testing.assert_allclose(stored["imputed_deleted"][:, row], curve.deleted, rtol=1e-6)

@@ -36,6 +36,12 @@ from signsal_jax.evaluations.perturbation import (
     delete as delete,
     deletion_masks as deletion_masks,
 )
+from signsal_jax.evaluations.randomization import (
+    RANDOMIZATION_SCORES as RANDOMIZATION_SCORES,
+    STAGES as STAGES,
+    Randomization as Randomization,
+    model_randomization as model_randomization,
+)
 from signsal_jax.evaluations.rival import (
     RIVAL_SCORES as RIVAL_SCORES,
     RIVAL_WAYS as RIVAL_WAYS,

@@ -24,6 +24,9 @@ _CPU_PIXELS = 2**20
 _CPU_FRACTIONS = 2
 
 
+Filling = Callable[[Array, Array], Array]
+
+
 class Curve(NamedTuple):
     """One curve: agreement `[b, f]`, the share of selected pixels `[b, f]`, and `[b]` validity."""
 
@@ -51,6 +54,8 @@ def perturbation_curves(
     Args:
       predicted: the class of the unchanged images.
       curves: pairs (name of a fill, name of a map).
+      fills: by name, what `fill_values` takes, or a function of images and a mask that gives the
+        fill.
       insert: put the selected pixels of the image on the fill, instead of the fill on them.
 
     Raises:
@@ -81,7 +86,7 @@ def perturbation_curves(
                 variables,
                 images,
                 [overwritten[name][changed] for _, name in curves],
-                [fill_values(fills[fill], images) for fill, _ in curves],
+                [_filling(fills[fill], images) for fill, _ in curves],
                 predicted,
             )
         agreement = agreement.at[changed].set(agreeing)
@@ -125,12 +130,20 @@ def stacked(
     return NetworkResult(arrays, jnp.stack([curve.valid for curve in ordered]).all(0))
 
 
+def _filling(fill: Any, images: Array) -> Filling:
+    """Returns the fill as a function of images and a mask."""
+    if callable(fill):
+        return fill
+    values = fill_values(fill, images)
+    return lambda *_: values
+
+
 def _agreements(
     apply_fn: ApplyFn,
     variables: Variables,
     images: Array,
     masks: list[Bool[Array, "f b h w"]],
-    fills: list[Array],
+    fills: list[Filling],
     predicted: Int[Array, " b"],
 ) -> tuple[Bool[Array, "f n b"], Bool[Array, "f n b"]]:
     """Returns, for `n` masks and fills, the agreement and whether no logit was NaN."""
@@ -143,7 +156,7 @@ def _agreements(
 
     def delete_all(masks: list[Array]) -> list[Array]:
         return [
-            jnp.where(mask[..., None], fill, images)
+            jnp.where(mask[..., None], fill(images, mask), images)
             for mask, fill in zip(masks, fills, strict=True)
         ]
 

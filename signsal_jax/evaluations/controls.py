@@ -15,7 +15,7 @@ from signsal_jax.evaluations._curves import (
     perturbation_curves,
     stacked,
 )
-from signsal_jax.evaluations.entry import GRADIENT, Classified, Entry, NetworkResult
+from signsal_jax.evaluations.entry import GRADIENTS, Classified, Entry, NetworkResult
 from signsal_jax.evaluations.perturbation import FILLS
 
 RANDOM_ORDERS = 3
@@ -77,14 +77,14 @@ def control_maps(
 
 
 def _of_network(batch: Classified) -> NetworkResult:
-    assert batch.gradient is not None
+    assert batch.extrema is not None
     options = batch.options
     key = jax.random.key(options.control_seed)
     found = perturbation_curves(
         batch.apply_fn,
         batch.variables,
         batch.images,
-        control_maps(key, batch.images, batch.gradient),
+        control_maps(key, batch.images, batch.extrema.gradient),
         batch.predicted,
         curves=CONTROL_CURVES,
         fills=FILLS,
@@ -105,7 +105,7 @@ ENTRY = Entry(
         agreement="control_agreement",
         share="control_deleted",
     ),
-    needs=frozenset({GRADIENT}),
+    needs=frozenset({GRADIENTS}),
     of_network=_of_network,
     mean=("control_agreement", "control_deleted"),
     labels=lambda options: curve_labels("control_curve", CONTROL_CURVES, options),

@@ -21,11 +21,12 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from signsal_jax import _checks
-from signsal_jax._types import ApplyFn, ClassExtrema, Gradients, Images, Logits, Variables
+from signsal_jax._types import ApplyFn, ClassExtrema, Images, Logits, Variables
 from signsal_jax.maps import Saliency
 
 ClassRows = Float[Array, "_ b h w c"]
-MAPS, EXTREMA, LINEAR, GRADIENT, SIGNS = "maps", "extrema", "linear", "gradient", "signs"
+Explain = Callable[[Variables, Images, Int[Array, " b"]], ClassExtrema]
+MAPS, EXTREMA, LINEAR, GRADIENTS = "maps", "extrema", "linear", "gradients"
 
 
 @runtime_checkable
@@ -95,10 +96,10 @@ class Classified(NamedTuple):
       images: `[b, h, w, c]`.
       predicted: the class of the unchanged images, `[b]`.
       maps: per method `[b, h, w]`.
-      gradient: the target's `[b, h, w, c]`, None where no entry needs it.
-      signs: per method the directions that its map claims, `[b, h, w, c]` (`claimed_signs`), None
-        where no entry needs them.
-      target: the class explained, `[b]`.
+      extrema: the batch's gradients and the class explained, None where no function of the
+        network needs them.
+      explain: the gradients of `(variables, images, target)` by the study's settings, for functions
+        that change the weights or the images and explain again.
     """
 
     options: Options
@@ -107,9 +108,8 @@ class Classified(NamedTuple):
     images: Images
     predicted: Int[Array, " b"]
     maps: Mapping[str, Float[Array, "b h w"]]
-    gradient: Gradients | None = None
-    signs: Mapping[str, Int[Array, "b h w c"]] | None = None
-    target: Int[Array, " b"] | None = None
+    extrema: ClassExtrema | None = None
+    explain: Explain | None = None
 
 
 class NetworkResult(NamedTuple):
@@ -130,7 +130,7 @@ class Entry:
     needs: frozenset[str] = frozenset()
     """Any of "maps" (of the study's methods), "extrema" (of all other classes' gradients),
     "linear" (gradients by an estimator that is linear in the class scores), and for a function of
-    the network "gradient" (the target's) and "signs" (that the maps claim)."""
+    the network "gradients" (as `Classified.extrema`)."""
     of_image: Callable[[Explained], Mapping[str, Array]] | None = None
     of_class: Callable[[ClassRows], Float[Array, "b m"]] | None = None
     of_pair: Callable[[ClassRows, ClassRows], Float[Array, "b m n"]] | None = None
@@ -146,5 +146,5 @@ class Entry:
             raise ValueError(f"entry {self.name}: expected one of of_image, of_class, ...")
         for need in self.needs:
             _checks.check_member(
-                f"entry {self.name}: needs", need, (MAPS, EXTREMA, LINEAR, GRADIENT, SIGNS)
+                f"entry {self.name}: needs", need, (MAPS, EXTREMA, LINEAR, GRADIENTS)
             )

@@ -2,7 +2,22 @@
 
 from collections.abc import Sequence
 
-from signsal_jax.evaluations import controls, deletion, insertion, jacobian, saliency, steps
+from signsal_jax.evaluations import (
+    controls,
+    deletion,
+    imputation,
+    infidelities,
+    insertion,
+    jacobian,
+    patches,
+    randomization,
+    rival,
+    rival_groups,
+    saliency,
+    sensitivity,
+    sparsity,
+    steps,
+)
 from signsal_jax.evaluations.entry import Entry
 
 ENTRIES = {
@@ -14,7 +29,15 @@ ENTRIES = {
         deletion.ENTRY,
         insertion.ENTRY,
         controls.ENTRY,
+        imputation.ENTRY,
         steps.ENTRY,
+        rival.ENTRY,
+        rival_groups.ENTRY,
+        patches.ENTRY,
+        infidelities.ENTRY,
+        sensitivity.ENTRY,
+        randomization.ENTRY,
+        sparsity.ENTRY,
         jacobian.PIXEL_SHARES,
         jacobian.RIVALS,
         jacobian.NORM,

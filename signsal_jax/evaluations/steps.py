@@ -11,18 +11,19 @@ from jaxtyping import Bool, Float, Int
 from signsal_jax import _checks
 from signsal_jax._jaxpr import run_once
 from signsal_jax._precision import at_least_float32, matmul_precision
-from signsal_jax._types import AnyArray, ApplyFn, ClassExtrema, Images, Variables
+from signsal_jax._types import AnyArray, ApplyFn, Images, Variables
 from signsal_jax._vma import varying_like
+from signsal_jax.evaluations._scores import chosen_pixels
+from signsal_jax.evaluations.claims import claimed_signs
 from signsal_jax.evaluations.entry import (
+    GRADIENTS,
     MAPS,
-    SIGNS,
     ArraySpec,
     Classified,
     Entry,
     NetworkResult,
     Options,
 )
-from signsal_jax.maps import COMPARATIVE_METHODS, kept_of
 
 WAYS = ("along", "against", "random_signs", "random_pixels")
 SCORES = ("logit", "margin", "probability")
@@ -44,38 +45,6 @@ class SmallStep(NamedTuple):
     change: Float[Array, "b w e s"]
     moved: Float[Array, " b"]
     valid: Bool[Array, " b"]
-
-
-def claimed_signs(method: str, extrema: ClassExtrema) -> Int[Array, "b h w c"]:
-    """Returns the direction in which a map claims that its pixels help the target.
-
-    Brighter (1) for positive and active, darker (-1) for negative and inactive, the sign of the
-    gradient for vanilla and of the contrast for contrasts; 0 where the map keeps nothing.
-
-    Args:
-      method: one of `ALL_METHODS`.
-      extrema: from `class_extrema`, with what the method needs.
-
-    Returns:
-      int8 `[b, h, w, c]`.
-
-    Raises:
-      TypeError, ValueError: as `maps_from_extrema`.
-
-    >>> import jax.numpy as jnp, signsal_jax
-    >>> from signsal_jax.evaluations import claimed_signs
-    >>> def apply_fn(variables, images):
-    ...     return jnp.einsum("bhwc,hwk->bk", images, variables)
-    >>> weights = jnp.asarray([[[-1.0, -2.0], [2.0, 3.0], [0.0, -1.0]]])
-    >>> extrema = signsal_jax.class_extrema(apply_fn, weights, jnp.ones((1, 1, 3, 1)), target=0)
-    >>> claimed_signs("active", extrema).ravel().tolist()
-    [1, 0, 1]
-    >>> claimed_signs("negative", extrema).ravel().tolist()
-    [-1, 0, 0]
-    """
-    # The margin, because an active gradient can be negative, or zero.
-    kept = f"{method}_margin" if method in COMPARATIVE_METHODS else method
-    return jnp.sign(kept_of(kept, extrema)).astype(jnp.int8)
 
 
 def small_step(
@@ -186,22 +155,13 @@ def _directions(
     key: Array, ranks: Array, signs: Array, share: float
 ) -> tuple[Int[Array, "w b h w2 c"], Float[Array, " b"]]:
     """Returns the signed moves of each way, and the share of pixels that each of them moves."""
-    batch, height, width, channels = signs.shape
+    _, height, width, channels = signs.shape
     pixels = height * width
-    count = max(1, round(share * pixels))
     order_key, sign_key = jax.random.split(key)
-    claimed = (signs != 0).any(-1).reshape(batch, pixels)
-    at_random = jax.random.permutation(order_key, pixels).astype(jnp.float32)[None]
-
-    def best(values: Array) -> Array:
-        """The highest of those pixels that have a sign; at a tie, the first in reading order."""
-        order = jnp.argsort(jnp.where(claimed, -values, jnp.inf), axis=1)
-        chosen = jnp.zeros((batch, pixels), bool)
-        chosen = chosen.at[jnp.arange(batch)[:, None], order[:, :count]].set(True)
-        return (chosen & claimed).reshape(batch, height, width, 1)
-
-    top = best(ranks.reshape(batch, pixels).astype(jnp.float32))
-    elsewhere = best(jnp.broadcast_to(at_random, (batch, pixels)))
+    at_random = jax.random.permutation(order_key, pixels).astype(jnp.float32)
+    at_random = jnp.broadcast_to(at_random.reshape(1, height, width), ranks.shape)
+    top = chosen_pixels(ranks, signs, share)
+    elsewhere = chosen_pixels(at_random, signs, share)
     flips = jax.random.rademacher(sign_key, (1, height, width, channels), signs.dtype)
     moves = [
         jnp.where(top, signs, 0),
@@ -213,8 +173,7 @@ def _directions(
 
 
 def _of_network(batch: Classified) -> NetworkResult:
-    assert batch.signs is not None
-    assert batch.target is not None
+    assert batch.extrema is not None
     options, found = batch.options, []
     for method in options.methods:
         found.append(
@@ -223,8 +182,8 @@ def _of_network(batch: Classified) -> NetworkResult:
                 batch.variables,
                 batch.images,
                 batch.maps[method],
-                batch.signs[method],
-                batch.target,
+                claimed_signs(method, batch.extrema),
+                batch.extrema.target,
                 key=jax.random.key(options.control_seed),
                 share=options.step_share,
                 epsilons=options.epsilons,
@@ -257,7 +216,7 @@ ENTRY = Entry(
         ),
         "step_moved": ArraySpec("float32", ("step_map",), (len(options.methods),)),
     },
-    needs=frozenset({MAPS, SIGNS}),
+    needs=frozenset({MAPS, GRADIENTS}),
     of_network=_of_network,
     mean=("step_change", "step_moved"),
     labels=_labels,

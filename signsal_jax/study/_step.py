@@ -13,20 +13,19 @@ from signsal_jax._methods import contrasts_of, needs_rivals
 from signsal_jax._types import ApplyFn, ClassExtrema, Images, Logits, Variables
 from signsal_jax.evaluations.entry import (
     EXTREMA,
-    GRADIENT,
+    GRADIENTS,
     LINEAR,
     MAPS,
-    SIGNS,
     Classified,
     Explained,
     NetworkResult,
 )
 from signsal_jax.evaluations.registry import chosen
-from signsal_jax.evaluations.steps import claimed_signs
 from signsal_jax.gradients import (
     CPU_CLASSES,
     Estimator,
     Pullback,
+    class_extrema,
     contrast_gradients,
     linearize,
     require_linear,
@@ -34,6 +33,7 @@ from signsal_jax.gradients import (
     resolve_target,
     split_extrema,
     target_extrema,
+    target_gradient,
 )
 from signsal_jax.maps import maps_from_extrema, valid_images
 from signsal_jax.sharding import AXES, BY_IMAGE, from_first, spread_over_classes
@@ -91,7 +91,7 @@ def study_step(
     def rows_of(gradients: Array, pullback: Pullback, logits: Logits) -> dict[str, Array]:
         return row_statistics(gradients, pullback, logits, by_class, by_pair)
 
-    def explain(variables: Any, images: Array, labels: Array) -> tuple[dict, dict, Any, dict]:
+    def explain(variables: Any, images: Array, labels: Array) -> tuple[dict, dict, Any]:
         inputs = spread_over_classes(images) if every_class else images
         logits, pullback = linearize(
             apply_fn,
@@ -147,17 +147,23 @@ def study_step(
         for name, rows in chunks.items():
             found[name] = collect_rows(rows, scores.shape[1], class_chunk)
         maps = dict(saliency.maps) if saliency is not None else {}
-        gradient = extrema.gradient if extrema is not None and GRADIENT in needs else None
-        signs = {}
-        if SIGNS in needs and extrema is not None:
-            signs = {method: claimed_signs(method, extrema) for method in config.methods}
-        return found, maps, gradient, signs
+        if extrema is not None:
+            extrema = extrema._replace(logits=scores)
+        return found, maps, extrema if GRADIENTS in needs else None
+
+    def explain_again(variables: Any, images: Images, target: Int[Array, " b"]) -> ClassExtrema:
+        settings: dict[str, Any] = {"target": target, "contrasts": contrasts}
+        settings |= {"precision": config.precision, "estimator": estimator}
+        if rivals or EXTREMA in needs:
+            settings["class_chunk"] = config.class_chunk
+            return class_extrema(apply_fn, variables, images, **settings)
+        return target_gradient(apply_fn, variables, images, **settings)
 
     def perturb(
-        variables: Any, images: Array, explained: tuple, predicted: Array, target: Array
+        variables: Any, images: Array, predicted: Array, explained: tuple
     ) -> list[NetworkResult]:
         given = apply_fn, variables, images, predicted
-        batch = Classified(config, *given, *explained, target=target)
+        batch = Classified(config, *given, *explained, explain=explain_again)
         return [of_network(batch) for of_network in by_network]
 
     whole = PartitionSpec()
@@ -168,9 +174,9 @@ def study_step(
         results = jax.shard_map(
             perturb,
             mesh=mesh,
-            in_specs=(whole, by_device, by_device, by_device, by_device),
+            in_specs=(whole, by_device, by_device, by_device),
             out_specs=by_device,
-        )(variables, images, tuple(explained), found["predicted"], found["target"])
+        )(variables, images, found["predicted"], tuple(explained))
         for arrays, valid in results:
             found |= arrays
             found["valid"] &= valid

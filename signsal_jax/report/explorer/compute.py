@@ -76,7 +76,14 @@ def class_gradients(
             by_method(probabilities),
             by_method(predicted),
         )
-        names = tuple(model.class_names)
-        return ClassGradients(np.asarray(image), names, classes, gradients, deleted)
+        return ClassGradients(
+            np.asarray(image),
+            tuple(model.class_names),
+            np.asarray(logits),
+            target,
+            classes,
+            gradients,
+            deleted,
+        )
 
     return of_image

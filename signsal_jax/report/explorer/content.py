@@ -2,7 +2,6 @@
 
 import base64
 import io
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -131,20 +130,3 @@ def _picture(image: np.ndarray) -> str:
         picture.save(file, "JPEG", quality=_QUALITY, subsampling=0)
     text = base64.b64encode(file.getvalue()).decode("ascii")
     return f"data:image/{'png' if small else 'jpeg'};base64,{text}"
-
-
-def page_content(
-    subjects: Sequence[Subject],
-    cell: int,
-    *,
-    title: str,
-    about: dict[str, str],
-    notes: Sequence[str],
-) -> dict[str, Any]:
-    """Everything that the page shows."""
-    return {
-        "title": title,
-        "about": about,
-        "notes": list(notes),
-        "images": [subject_content(subject, cell) for subject in subjects],
-    }

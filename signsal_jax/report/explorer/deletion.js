@@ -1,5 +1,6 @@
 // The image without its most salient pixels, and what the network then says.
 
+import { createTrace } from "./curves.js";
 import { h, setText, uniqueId } from "./dom.js";
 
 const NAMED = 3;
@@ -21,13 +22,16 @@ export function createDeletion({ changed }) {
     oninput: () => changed({ share: Number(slider.value) }),
   });
   const share = h("output", { for: sliderId });
-  const fills = h("fieldset", {}, h("legend", {}, "by"));
+  const fills = h("fieldset", {}, h("legend", {}, "Replaced by"));
   const says = h("p", { class: "says", "aria-live": "polite" });
   const list = h("ol", { class: "shares" });
   const controls = h("div", { class: "controls" },
-    h("div", {}, h("label", { for: orderId }, "Most salient first, by "), order), fills,
-    h("div", { class: "slide" }, h("label", { for: sliderId }, "Pixels deleted "), share, slider));
-  const found = h("div", { class: "found" }, canvas, controls, says, list);
+    h("div", {}, h("label", { for: orderId }, "Pixels deleted first: those of "), order), fills,
+    h("div", { class: "slide" }, h("label", { for: sliderId }, "Deleted: "), share, slider));
+  const trace = createTrace("Probability of the explained class over the share of deleted pixels");
+  const traced = h("figcaption");
+  const found = h("div", { class: "found" }, canvas, controls, says, list,
+    h("figure", {}, traced, trace.element));
   const absent = h("p", {}, "What the network says as pixels are deleted was not computed for"
     + " this page: signsal explain and signsal evaluate do it while the network is at hand.");
   const element = h("section", { class: "deletion", "aria-labelledby": "deletion" },
@@ -76,6 +80,9 @@ export function createDeletion({ changed }) {
     setText(says, same ? `The network still says ${now}.`
       : `The network now says ${now} instead of ${deleted.names[predicted[0]]}.`);
     element.classList.toggle("changed", !same);
+    setText(traced, `Probability of ${image.classes[image.target].name}`);
+    trace.draw(deleted.shares[method], deleted.probabilities[method][fill].map((values) =>
+      values[image.target]), state.share);
     const shown = before.map((_, index) => index).sort((a, b) => after[b] - after[a] || a - b);
     list.replaceChildren(...shown.slice(0, NAMED).map((index) => {
       const bar = h("span", { class: "amount" });

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from signsal_jax.brightness import COMPARED, GRADIENT
+from signsal_jax.data.photos import printable
 from signsal_jax.report.explorer.page import EXPLORER, write_explorer
-from signsal_jax.report.explorer.subject import MOST_IMAGES, Subject, View, load
+from signsal_jax.report.explorer.subject import MOST_IMAGES, Subject, load, subject
 
 RESULTS = "results.json"
 _SIGNED = (GRADIENT, COMPARED)
@@ -60,30 +61,25 @@ def _subject(folder: Path, entry: dict[str, Any], estimator: str) -> Subject:
     with np.load(folder / entry["maps"], allow_pickle=False) as file:
         arrays = dict(file)
     signed = {name: arrays.pop(name) for name in _SIGNED if name in arrays}
-    return Subject(
-        Path(entry["image"]).name,
-        found.image,
-        found.classes,
-        found.names,
-        np.asarray(entry["logits"]),
-        entry["target"],
-        {estimator: View(found.gradients, arrays, signed, found.deleted)},
-    )
+    return subject(printable(Path(entry["image"]).name), found, estimator, arrays, signed)
 
 
 def _about(results: dict[str, Any]) -> dict[str, str]:
-    network = results["network"]
-    named = next((network[key] for key in ("weights", "model", "run") if network.get(key)), "?")
     settings = {key: value for key, value in results["estimator"].items() if key != "name"}
     listed = ", ".join(f"{key} {value}" for key, value in settings.items())
     estimator = results["estimator"]["name"] + (f" ({listed})" if listed else "")
     rivals = " ".join(map(str, results["configuration"]["rivals"]))
     return {
-        "Network": str(named),
+        "Network": network_name(results["network"]),
         "Estimator": estimator,
         "Active and inactive compare with": "all classes" if rivals == "all" else rivals,
         "Version": results["versions"].get("signsal_jax", "?"),
     }
+
+
+def network_name(origin: dict[str, Any]) -> str:
+    """What a network's origin calls it."""
+    return str(next((origin[key] for key in ("weights", "model", "run") if origin.get(key)), "?"))
 
 
 def _notes(results: dict[str, Any], shown: int) -> list[str]:

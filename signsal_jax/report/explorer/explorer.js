@@ -1,12 +1,14 @@
 // The explorer: every view shows the same image and the same pixel.
 
 import { difference, unpackView } from "./arrays.js";
+import { createPlot } from "./curves.js";
 import { createDeletion } from "./deletion.js";
 import { h, setText } from "./dom.js";
 import { download } from "./download.js";
 import { createPanel } from "./panel.js";
 import { createPixel } from "./pixel.js";
 import { readState, stateWriter } from "./state.js";
+import { createTable } from "./tables.js";
 
 async function pictureOf(image) {
   const picture = new Image();
@@ -25,6 +27,14 @@ function header(model) {
     [h("dt", {}, name), h("dd", {}, value)]);
   return h("header", {}, h("h1", {}, model.get("title")), h("dl", {}, ...about),
     ...model.get("notes").map((note) => h("p", { class: "note" }, note)));
+}
+
+function results(model) {
+  const [plots, tables] = [model.get("plots"), model.get("tables")];
+  if (!plots.length && !tables.length) return null;
+  return h("section", { class: "results", "aria-labelledby": "results" },
+    h("h2", { id: "results" }, "Of all images"),
+    h("div", { class: "plots" }, ...plots.map(createPlot)), ...tables.map(createTable));
 }
 
 export function render({ model, el }) {
@@ -95,7 +105,8 @@ export function render({ model, el }) {
     h("p", {}, "Numbers of this image: ",
       h("button", { type: "button", onclick: save("csv") }, "CSV"), " ",
       h("button", { type: "button", onclick: save("json") }, "JSON"))));
-  el.replaceChildren(header(model), explorer);
+  const summary = results(model);
+  el.replaceChildren(header(model), explorer, ...(summary ? [summary] : []));
   if (!images.length) {
     explorer.replaceChildren(h("p", {}, "No image was kept to explore."));
     return;
@@ -123,6 +134,7 @@ export function render({ model, el }) {
     state.estimator = Math.min(state.estimator, image.views.length - 1);
     thumbnails[state.image].firstChild.checked = true;
     const asked = [state.image, state.estimator].join();
+    explorer.setAttribute("aria-busy", "true");
     const loaded = await load(state.image, state.estimator);
     if (asked !== [state.image, state.estimator].join()) return; // another was asked for since
     shown = loaded;
@@ -141,6 +153,7 @@ export function render({ model, el }) {
     deletion.show(image, shown.view.deleted);
     draw();
     drawDeletion();
+    explorer.setAttribute("aria-busy", "false");
   }
 
   function draw() {

@@ -38,11 +38,15 @@ def pack_signed(values: np.ndarray) -> dict[str, Any]:
 
 
 def pack_shares(values: np.ndarray) -> dict[str, Any]:
-    """Rounds numbers in [0, 1] to 255ths; only zero itself becomes zero. As `pack_signed`."""
+    """Rounds numbers in [0, 1] to 255ths; only zero itself becomes zero.
+
+    Returns:
+      As `pack_signed`; a scale of 0 means that all are zero.
+    """
     values = np.nan_to_num(np.asarray(values, np.float64), posinf=0, neginf=0)
     rounded = np.clip(np.round(255 * values), 0, 255)
     rounded = np.where((rounded == 0) & (values > 0), 1, rounded).astype(np.uint8)
-    return {"scale": 1.0, "step": 1 / 255, "data": _encode(rounded)}
+    return {"scale": float(rounded.any()), "step": 1 / 255, "data": _encode(rounded)}
 
 
 def pack_indices(values: np.ndarray) -> str:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from signsal_jax import _files
-from signsal_jax.report.explorer.content import page_content
+from signsal_jax.report.explorer.content import subject_content
+from signsal_jax.report.explorer.results import Plot, Table
 from signsal_jax.report.explorer.subject import Subject
 
 EXPLORER = "explorer.html"
@@ -22,6 +23,8 @@ _MODULES = (
     "colors.js",
     "dom.js",
     "state.js",
+    "curves.js",
+    "tables.js",
     "panel.js",
     "pixel.js",
     "deletion.js",
@@ -42,6 +45,8 @@ def explorer_html(
     title: str,
     about: dict[str, str],
     notes: Sequence[str] = (),
+    plots: Sequence[Plot] = (),
+    tables: Sequence[Table] = (),
 ) -> str:
     """The page as text of at most `MOST_BYTES`, on which an image loses resolution before numbers.
 
@@ -50,6 +55,7 @@ def explorer_html(
       title: of the page.
       about: what is said of where the numbers come from, by what it is about.
       notes: what whoever shows the page must say of its data.
+      plots, tables: results over all images.
     """
     numbers = sum(
         view.gradients.size + sum(values.size for values in view.signed.values())
@@ -61,7 +67,15 @@ def explorer_html(
     while numbers / cell**2 > MOST_BYTES:
         cell += 1
     while True:
-        text = _html(page_content(subjects, cell, title=title, about=about, notes=notes))
+        content = {
+            "title": title,
+            "about": about,
+            "notes": list(notes),
+            "plots": [plot._asdict() for plot in plots],
+            "tables": [table._asdict() for table in tables],
+            "images": [subject_content(subject, cell) for subject in subjects],
+        }
+        text = _html(content)
         if len(text.encode()) <= MOST_BYTES or cell >= 8:
             return text
         cell += 1
@@ -77,7 +91,8 @@ def _html(content: dict[str, Any]) -> str:
     parts = {
         "policy": f"default-src 'none'; base-uri 'none'; form-action 'none'; img-src data: blob:; "
         f"script-src '{_digest(program)}'; style-src '{_digest(style)}'",
-        "title": html.escape(content["title"]),
+        # Names of folders need not be UTF-8.
+        "title": html.escape(content["title"]).encode("utf-8", "replace").decode(),
         "style": style,
         "program": program,
         "content": _json(content),

@@ -3,6 +3,8 @@
 import { formatter } from "./arrays.js";
 import { h, setText } from "./dom.js";
 
+const PERCENTILE = 99.5; // see pack.py
+
 // `chosen(key)` is called with the layer of a class whose bar is pressed.
 export function createPixel({ chosen, released }) {
   const place = h("h2");
@@ -44,7 +46,8 @@ export function createPixel({ chosen, released }) {
       : `The ${image.classes.length} classes with the highest scores of ${image.count}`;
     setText(foot, `${all}, by score; the explained one in bold. Gradients are summed over channels`
       + `${image.cell > 1 ? ` and over cells of ${image.cell} × ${image.cell} pixels` : ""}: the`
-      + ` change of the score per unit of brightness. Numbers are within ${
+      + ` change of the score per unit of brightness. Colors and bars end at the ${PERCENTILE}th`
+      + ` percentile of the magnitudes. Numbers are within ${
         layers[0].step.toExponential(1)} of the computed ones, signs are exact.`);
   }
 
@@ -68,7 +71,7 @@ export function createPixel({ chosen, released }) {
     const name = (index) => classes[index].label;
     setText(says, silent || second === undefined
       ? "No class responds to this pixel."
-      : `${name(first)} leads, ${name(second)} runs up; margin ${
+      : `${name(first)} leads; runner-up ${name(second)}; margin ${
         format(values[first] - values[second]).slice(1)}.`);
     if (aloud) setText(spoken, `${place.textContent}. ${says.textContent}`);
   }

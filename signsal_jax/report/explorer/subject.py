@@ -3,7 +3,7 @@
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -38,6 +38,8 @@ class ClassGradients(NamedTuple):
     Attributes:
       image: `[h, w, c]`, pixels in [0, 1].
       names: of all classes of the network.
+      logits: of all classes.
+      target: the index of the class that the maps explain.
       classes: the indices of the classes shown, by descending score.
       gradients: `[m, h, w]`, of the scores of these classes, summed over channels: the change of
         the score as the pixel gets brighter, in score units per unit of pixel value.
@@ -46,6 +48,8 @@ class ClassGradients(NamedTuple):
 
     image: Float[np.ndarray, "h w c"]
     names: tuple[str, ...]
+    logits: Float[np.ndarray, " k"]
+    target: int
     classes: Int[np.ndarray, " m"]
     gradients: Float[np.ndarray, "m h w"]
     deleted: Deleted | None = None
@@ -90,6 +94,28 @@ class Subject(NamedTuple):
     label: int | None = None
 
 
+def subject(
+    title: str,
+    found: ClassGradients,
+    estimator: str,
+    maps: Mapping[str, np.ndarray],
+    signed: Mapping[str, np.ndarray],
+    label: int | None = None,
+) -> Subject:
+    """The image of class gradients, with its maps by one estimator."""
+    view = View(found.gradients, maps, signed, found.deleted)
+    return Subject(
+        title,
+        found.image,
+        found.classes,
+        found.names,
+        found.logits,
+        found.target,
+        {estimator: view},
+        label,
+    )
+
+
 def shown_classes(logits: Float[np.ndarray, " k"], target: int) -> Int[np.ndarray, " m"]:
     """The indices of the classes with the highest scores, by descending score, and the target's.
 
@@ -105,11 +131,36 @@ def shown_classes(logits: Float[np.ndarray, " k"], target: int) -> Int[np.ndarra
     return shown.astype(np.int32)
 
 
-def save(path: Path, found: ClassGradients) -> Path:
-    """Writes class gradients as an NPZ file, atomically."""
+def to_arrays(found: ClassGradients) -> dict[str, Any]:
+    """What `np.savez` takes."""
     arrays = {name: value for name, value in found._asdict().items() if name != "deleted"}
     if found.deleted is not None:
         arrays |= {f"deleted {name}": value for name, value in found.deleted._asdict().items()}
+    return arrays
+
+
+def from_arrays(arrays: Mapping[str, Any]) -> ClassGradients:
+    """The inverse of `to_arrays`."""
+    deleted = None
+    if "deleted first" in arrays:
+        values = {name: arrays[f"deleted {name}"] for name in Deleted._fields}
+        for name in ("methods", "fills"):
+            values[name] = tuple(values[name].tolist())
+        deleted = Deleted(**values)
+    return ClassGradients(
+        arrays["image"],
+        tuple(arrays["names"].tolist()),
+        arrays["logits"],
+        int(arrays["target"]),
+        arrays["classes"],
+        arrays["gradients"],
+        deleted,
+    )
+
+
+def save(path: Path, found: ClassGradients) -> Path:
+    """Writes class gradients as an NPZ file, atomically."""
+    arrays = to_arrays(found)
     return _files.write_atomically(
         path, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays)
     )
@@ -122,20 +173,7 @@ def load(path: Path) -> ClassGradients:
       ValueError: a file of something else.
     """
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-            arrays = dict(file)
-        deleted = None
-        if "deleted first" in arrays:
-            values = {name: arrays[f"deleted {name}"] for name in Deleted._fields}
-            for name in ("methods", "fills"):
-                values[name] = tuple(values[name].tolist())
-            deleted = Deleted(**values)
-        return ClassGradients(
-            arrays["image"],
-            tuple(arrays["names"].tolist()),
-            arrays["classes"],
-            arrays["gradients"],
-            deleted,
-        )
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
+            return from_arrays(arrays)
     except (KeyError, ValueError, OSError) as error:
         raise ValueError(f"{path}: expected class gradients of signsal: {error}") from error

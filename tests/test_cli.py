@@ -126,7 +126,8 @@ def test_a_bug_is_not_dressed_up_as_a_mistake(toy, tmp_path, capsys, monkeypatch
 def test_explain_writes_what_the_library_says(run, tmp_path, capsys):
     path, out = picture(tmp_path / "a.png"), tmp_path / "out"
     assert signsal("explain", path, "--run", run, "--target", 2, "--out", out) == 0
-    assert {file.name for file in out.iterdir()} == {"a.png", "a.npz", "results.json"}
+    files = {"a.png", "a.npz", "a.classes.npz", "results.json"}
+    assert {file.name for file in out.iterdir()} == files
     model = checkpoint.load_run(run)
     gray = np.asarray(Image.open(path).convert("L"), np.float32)[None, ..., None] / 255
     expected = jax.jit(
@@ -187,8 +188,8 @@ def test_one_bad_picture_costs_none_of_the_others(toy, tmp_path, capsys):
     results = json.loads((out / "results.json").read_text())["images"]
     assert [result["image"] for result in results] == [str(path) for path in good]
     # Every one has files of its own, and there are no others.
-    names = [result[kind] for result in results for kind in ("figure", "maps")]
-    assert len(set(names)) == 6
+    names = [result[kind] for result in results for kind in ("figure", "maps", "classes")]
+    assert len(set(names)) == 9
     assert {file.name for file in out.iterdir()} == {*names, "results.json"}
     logits = {tuple(result["logits"]) for result in results}
     assert len(logits) == 3
@@ -247,7 +248,8 @@ def test_out_that_cannot_be_written(run, tmp_path, capsys, command, sets):
 
 def test_explain_with_the_packaged_network_by_default(tmp_path):
     path, out = picture(tmp_path / "photo.jpg", size=50), tmp_path / "out"
-    assert signsal("explain", path, "--out", out) == 0
+    assert signsal("explain", path, "--no-explorer", "--out", out) == 0
+    assert {file.name for file in out.iterdir()} == {"photo.png", "photo.npz", "results.json"}
     results = json.loads((out / "results.json").read_text())
     assert results["network"]["weights"] == "cnn-cifar10"
     assert "JPEG" in json.dumps(results["network"])
@@ -374,7 +376,10 @@ def test_names_of_every_kind(toy, tmp_path, capsys, name):
     assert signsal("explain", path, "--out", out) == 0
     (entry,) = results_of(out)["images"]
     assert entry["image"] == str(path)
-    assert {entry["figure"], entry["maps"], "results.json"} == {file.name for file in out.iterdir()}
+    written = {entry["figure"], entry["maps"], entry["classes"], "results.json"}
+    assert {file.name for file in out.iterdir()} == written
+    assert signsal("report", out) == 0
+    assert (out / "explorer.html").exists()
     assert capsys.readouterr().out.count("\n") == 2
 
 
@@ -500,7 +505,8 @@ def test_without_figures(toy, tmp_path, capsys):
     (out).mkdir()
     (out / "a.png").write_text("mine")
     assert signsal("explain", picture(tmp_path / "a.png"), "--no-figures", "--out", out) == 0
-    assert {file.name for file in out.iterdir()} == {"a.png", "a.npz", "results.json"}
+    files = {"a.png", "a.npz", "a.classes.npz", "results.json"}
+    assert {file.name for file in out.iterdir()} == files
     assert (out / "a.png").read_text() == "mine"
     assert results_of(out)["images"][0]["figure"] is None
 
@@ -609,6 +615,7 @@ def test_evaluate_end_to_end(toy, tmp_path, capsys, sets):
             figure.load()
             assert figure.width > 1000
     written = {"maps.png", "curves.png", "table.md", "table.csv", "results.json", "per_image.npz"}
+    written.add("explorer.html")
     assert {file.name for file in out.iterdir()} == {*written, "study", "examples.npz"}
 
     # The report again, from the folder alone: the same files, nothing else.
@@ -662,7 +669,8 @@ def test_the_report_of_a_study(toy, tmp_path, capsys, sets):
     assert signsal("study", *EVALUATION, *store, "--run", tmp_path, "--out", out) == 0
     assert "7 images, accuracy 0." in capsys.readouterr().out
     assert signsal("report", out) == 0
-    assert {file.name for file in (out / "report").iterdir()} == {"results.json", "per_image.npz"}
+    files = {"results.json", "per_image.npz", "explorer.html"}
+    assert {file.name for file in (out / "report").iterdir()} == files
     results = json.loads((out / "report" / "results.json").read_text())["results"]
     assert [(curve["fill"], curve["map"]) for curve in results["insertion"]] == [
         *PAPER_CURVES,

@@ -58,6 +58,8 @@ def test_what_is_imported_is_the_wheel(installed, tmp_path):
     package = {file.name for file in path.parent.iterdir()}
     assert {"models", "data", "cli", "weights"} <= package
     assert (path.parent / "models" / "packaged" / "cnn-cifar10.safetensors").is_file()
+    page = {"explorer.html", "explorer.css", "explorer.js", "panel.js"}
+    assert page <= {file.name for file in (path.parent / "report" / "explorer").iterdir()}
     assert not (path.parents[1] / "tests").exists()
     assert not (path.parents[1] / "train").exists()
 
@@ -93,7 +95,8 @@ def test_the_command_explains_a_picture(installed, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (48, 40, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "noise.png")
     signsal = installed.parent / "signsal"
-    done = run(signsal, "explain", "noise.png", "--model", "cnn-cifar10", cwd=tmp_path)
+    options = ("--model", "cnn-cifar10", "--no-explorer")
+    done = run(signsal, "explain", "noise.png", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     out = tmp_path / "explanations"
     results = json.loads((out / "results.json").read_text())

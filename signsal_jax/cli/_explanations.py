@@ -158,7 +158,8 @@ class Explanations:
 
 def _names(entry: dict[str, Any]) -> list[str]:
     """The files of an explained picture."""
-    return [entry[kind] for kind in ("figure", "maps") if entry[kind] is not None]
+    kinds = ("figure", "maps", "classes")
+    return [entry[kind] for kind in kinds if entry.get(kind) is not None]
 
 
 def _settings(head: dict[str, Any]) -> Any:

@@ -25,11 +25,13 @@ from signsal_jax.gradients import EstimatorConfig, describe, has_sign
 from signsal_jax.maps import ALL_METHODS, METHODS, Saliency
 from signsal_jax.models import Model
 from signsal_jax.models.pretrained import PACKAGED
+from signsal_jax.report import explorer
 from signsal_jax.weights import sha256
 
 _TOP = 5
 # Pictures computed together: several small ones, and one where a picture takes long.
 _MOST_TOGETHER, _VALUES_TOGETHER = 8, 2**25
+_CLASSES = ".classes.npz"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +58,9 @@ class Explain(EstimatorConfig):
     """Of float32 products on devices that would round them; "default" is fastest there."""
     figures: bool = True
     """Draw a figure of each picture; without, only arrays and results.json are written."""
+    explorer: bool = True
+    """Keep what `signsal report` needs for an explorer of the first 20 pictures: the gradients of
+    their top classes, and what the network says as pixels are deleted."""
     out: Path = Path("explanations")
     """The folder to write to."""
 
@@ -74,14 +79,16 @@ class Explain(EstimatorConfig):
         _files.check_writable(self.out)
         pictures = self._pictures()
         folder = Explanations(self.out, self._head(model))
-        suffixes = [".npz", ".png"] if self.figures else [".npz"]
+        suffixes = [".npz", *[".png"] * self.figures, *[_CLASSES] * self.explorer]
         stems = folder.plan(pictures, suffixes, self.network.files())
         todo = [path for path in pictures if not _is_done(folder, path)]
         if len(todo) < len(pictures):
             print(f"{len(pictures) - len(todo)} of {len(pictures)} are explained already")
         failures: list[Exception] = []
+        explored = {*pictures[: explorer.MOST_IMAGES]} if self.explorer else set()
         try:
-            self._explain(model, {path: stems[path] for path in todo}, folder, failures)
+            stems = {path: stems[path] for path in todo}
+            self._explain(model, stems, folder, failures, explored)
         except BaseException:
             folder.finish(pictures, complete=False)
             raise
@@ -89,6 +96,8 @@ class Explain(EstimatorConfig):
         if len(failures) < len(pictures):
             kinds = "Figures, maps" if self.figures else "Maps"
             print(f"{kinds} and results.json: {printable(self.out)}/")
+            if self.explorer:
+                print(f"An explorer of them: signsal report {printable(self.out)}")
         for failure in failures:
             print(f"signsal: {failure}", file=sys.stderr)
         return 1 if failures else 0
@@ -125,6 +134,7 @@ class Explain(EstimatorConfig):
         stems: dict[Path, str],
         folder: Explanations,
         failures: list[Exception],
+        explored: set[Path],
     ) -> None:
         """Explains pictures, a batch at a time; those that cannot be are left in `failures`."""
         values = int(np.prod(model.input_shape)) * len(model.class_names)
@@ -150,6 +160,9 @@ class Explain(EstimatorConfig):
             Drawing(len(stems), written) as drawing,
         ):
             compute = computation(model, mesh, self.methods, settings, bar.update)
+            class_gradients = explorer.class_gradients(
+                model, estimator=settings["estimator"], precision=self.precision
+            )
             for paths, images in _batches(list(stems), size, model, failures):
                 # The last one is filled up, so that there is one compiled program.
                 filled = np.pad(images, [(0, size - len(images)), *[(0, 0)] * 3], mode="edge")
@@ -164,6 +177,10 @@ class Explain(EstimatorConfig):
                         continue
                     entry["figure"] = f"{stems[path]}.png" if self.figures else None
                     entry["maps"] = f"{stems[path]}.npz"
+                    if path in explored:
+                        entry["classes"] = f"{stems[path]}{_CLASSES}"
+                        found = class_gradients(image, one.logits, entry["target"], one.maps)
+                        explorer.save(self.out / entry["classes"], found)
                     in_signs = {name: maps[row] for name, maps in signed.items()}
                     example = report.Example(
                         image, entry["target_class"], dict(one.maps), in_signs if signs else None
@@ -254,6 +271,7 @@ def _entry(model: Model, path: Path, saliency: Saliency) -> dict[str, Any]:
         "sha256": sha256(path),
         "figure": None,
         "maps": None,
+        "classes": None,
         "target": target,
         "target_class": model.class_names[target],
         "top": [

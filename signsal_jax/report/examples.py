@@ -14,12 +14,13 @@ from signsal_jax.brightness import brightness_maps
 from signsal_jax.gradients import class_extrema, has_sign
 from signsal_jax.maps import METHODS, maps_from_extrema
 from signsal_jax.models import Model
+from signsal_jax.report.explorer import ClassGradients, class_gradients, from_arrays, to_arrays
 from signsal_jax.report.summary import read_rows
 from signsal_jax.study import JoinedSplits, Store, StudyConfig
 
 MOST_EXAMPLES = 20
 EXAMPLES = "examples.npz"
-_SIGNED = "signed: "
+_SIGNED, _CLASSES = "signed: ", "classes: "
 _DRAWN = (1, 3)
 """Channels of what can be shown as a picture."""
 
@@ -32,12 +33,14 @@ class Example(NamedTuple):
       title: written beside the row.
       maps: by name `[h, w]`, in [0, 1].
       signed: by name `[h, w]`, see `brightness_maps`; None for an estimator without sign.
+      classes: what the explorer shows besides; None if it was not computed.
     """
 
     image: np.ndarray
     title: str
     maps: dict[str, np.ndarray]
     signed: dict[str, np.ndarray] | None = None
+    classes: ClassGradients | None = None
 
 
 def example_images(store: Store) -> list[int]:
@@ -64,16 +67,22 @@ def compute_examples(store: Store, model: Model, splits: Sequence[data.Dataset])
     if not rows or model.input_shape[2] not in _DRAWN:
         return []
     pixels = data.to_float(np.stack([image for image, _ in rows]))
-    maps, signed = jax.device_get(_maps(model, pixels, config))
-    return [
-        Example(
-            pixels[place],
-            data.display_name(model.class_names[label]),
-            {method: maps[method][place] for method in METHODS},
-            {name: values[place] for name, values in signed.items()} or None,
+    logits, targets, maps, signed = jax.device_get(_maps(model, pixels, config))
+    estimator = config.make_estimator()
+    of_image = class_gradients(model, estimator=estimator, precision=config.precision)
+    examples = []
+    for place, (_, label) in enumerate(rows):
+        own = {method: maps[method][place] for method in METHODS}
+        examples.append(
+            Example(
+                pixels[place],
+                data.display_name(model.class_names[label]),
+                own,
+                {name: values[place] for name, values in signed.items()} or None,
+                of_image(pixels[place], logits[place], int(targets[place]), own),
+            )
         )
-        for place, (_, label) in enumerate(rows)
-    ]
+    return examples
 
 
 def _maps(model: Model, pixels: np.ndarray, config: StudyConfig) -> Any:
@@ -90,7 +99,7 @@ def _maps(model: Model, pixels: np.ndarray, config: StudyConfig) -> Any:
             estimator=estimator,
         )
         signed = brightness_maps(extrema) if has_sign(estimator) else {}
-        return maps_from_extrema(extrema).maps, signed
+        return extrema.logits, extrema.target, maps_from_extrema(extrema).maps, signed
 
     return step(model.variables, pixels)
 
@@ -107,6 +116,10 @@ def save_examples(store: Store, examples: Sequence[Example], folder: Path) -> No
             for name in examples[0].signed or {}
         },
     }
+    for place, example in enumerate(examples):
+        if example.classes is not None:
+            found = to_arrays(example.classes)
+            arrays |= {f"{_CLASSES}{place} {name}": value for name, value in found.items()}
     _files.write_atomically(
         folder / EXAMPLES, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays)
     )
@@ -125,12 +138,21 @@ def load_examples(store: Store, folder: Path) -> list[Example]:
             for name in arrays.files
             if name.startswith(_SIGNED)
         }
+        found = [
+            {
+                name.removeprefix(prefix): arrays[name]
+                for name in arrays.files
+                if name.startswith(prefix)
+            }
+            for prefix in (f"{_CLASSES}{place} " for place in range(len(arrays["titles"])))
+        ]
         return [
             Example(
                 image,
                 str(title),
                 {method: maps[method][place] for method in METHODS},
                 {name: values[place] for name, values in signed.items()} or None,
+                from_arrays(found[place]) if found[place] else None,
             )
             for place, (image, title) in enumerate(
                 zip(arrays["images"], arrays["titles"], strict=True)

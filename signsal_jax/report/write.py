@@ -1,12 +1,14 @@
 """The report of a study: figures, tables, results.json and the per-image arrays, in a folder."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from signsal_jax import _files
-from signsal_jax.report.examples import load_examples
+from signsal_jax.report import explorer
+from signsal_jax.report.examples import Example, load_examples
 from signsal_jax.report.figures import curves_figure
 from signsal_jax.report.panels import maps_figure
 from signsal_jax.report.steps import steps_table
@@ -83,8 +85,48 @@ def write_report(store: Store, out: Path, *, seed: int = 0) -> Report:
         "results": summary,
     }
     files.append(_write_per_image(store, out / "per_image.npz"))
+    files.append(_write_explorer(out, title, results, examples))
     files.append(_files.write_json(out / "results.json", results))
     return Report(title, results, table, [file.name for file in files])
+
+
+def _write_explorer(
+    out: Path, title: str, results: dict[str, Any], examples: Sequence[Example]
+) -> Path:
+    estimator = (results["estimator"] or {}).get("name", "plain")
+    summary, note = results["results"], results["dataset"]["note"]
+    subjects = [
+        explorer.subject(
+            example.title,
+            example.classes,
+            estimator,
+            example.maps,
+            example.signed or {},
+            label=example.classes.target,
+        )
+        for example in examples
+        if example.classes is not None
+    ]
+    accuracy = summary["accuracy"]
+    return explorer.write_explorer(
+        out / explorer.EXPLORER,
+        subjects,
+        title=title,
+        about={
+            "Network": explorer.network_name(results["network"]),
+            "Estimator": estimator,
+            "Accuracy": "no labels" if accuracy is None else f"{100 * accuracy:.2f} %",
+        },
+        notes=[
+            *([f"Note on the data: {note}"] if note else []),
+            *(
+                ["The images are the first correctly classified one of each class."]
+                * bool(subjects)
+            ),
+        ],
+        plots=explorer.result_plots(summary),
+        tables=explorer.result_tables(summary),
+    )
 
 
 def _write_per_image(store: Store, path: Path) -> Path:

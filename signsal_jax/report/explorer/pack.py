@@ -1,0 +1,60 @@
+"""Arrays as short text: rounded to a stated step, compressed, in base64."""
+
+import base64
+import zlib
+from typing import Any
+
+import numpy as np
+
+# The color at the end of a scale stands for this percentile of the magnitudes and above.
+PERCENTILE = 99.5
+# Colors between zero and the end of a scale, and steps of a stored number in one of them.
+COLORS, STEPS_PER_COLOR = 127, 8
+_LARGEST = np.iinfo(np.int16).max
+
+
+def pack_signed(values: np.ndarray) -> dict[str, Any]:
+    """Rounds signed numbers to an eighth of the step between two colors.
+
+    A number never loses its sign: only zero itself becomes zero. Where the largest number does not
+    fit in 16 bits, the step is larger.
+
+    Args:
+      values: signed, of any shape; NaN counts as zero.
+
+    Returns:
+      `scale` (what the color at the end of the scale stands for), `step` (numbers are within one
+      step of the packed ones) and `data` (see `_encode`).
+    """
+    values = np.nan_to_num(np.asarray(values, np.float64), posinf=0, neginf=0)
+    magnitudes = np.abs(values)
+    largest = float(magnitudes.max(initial=0))
+    scale = float(np.percentile(magnitudes, PERCENTILE)) if magnitudes.size else 0.0
+    scale = scale or largest
+    step = max(scale / (COLORS * STEPS_PER_COLOR), largest / _LARGEST)
+    rounded = np.round(values / step) if step else values
+    rounded = np.where(rounded == 0, np.sign(values), rounded).astype("<i2")
+    return {"scale": scale, "step": step, "data": _encode(rounded)}
+
+
+def pack_shares(values: np.ndarray) -> dict[str, Any]:
+    """Rounds numbers in [0, 1] to 255ths; only zero itself becomes zero.
+
+    Returns:
+      As `pack_signed`; a scale of 0 means that all are zero.
+    """
+    values = np.nan_to_num(np.asarray(values, np.float64), posinf=0, neginf=0)
+    rounded = np.clip(np.round(255 * values), 0, 255)
+    rounded = np.where((rounded == 0) & (values > 0), 1, rounded).astype(np.uint8)
+    return {"scale": float(rounded.any()), "step": 1 / 255, "data": _encode(rounded)}
+
+
+def pack_indices(values: np.ndarray) -> str:
+    """Packs integers in [0, 255] as they are."""
+    return _encode(np.asarray(values, np.uint8))
+
+
+def _encode(values: np.ndarray) -> str:
+    """Compresses: all low bytes before all high ones, which are mostly alike."""
+    planes = values.reshape(-1).view(np.uint8).reshape(-1, values.itemsize).T
+    return base64.b64encode(zlib.compress(planes.tobytes(), 6)).decode("ascii")

@@ -12,12 +12,15 @@ import numpy as np
 def trace(function: Callable[..., Any], *args: Any) -> tuple[jex.ClosedJaxpr, Any, list[Any]]:
     """Traces a call: returns the program, the shapes of its results, and its input arrays.
 
-    The inputs are the arrays among the leaves of `args`. All other leaves (functions, plain numbers
-    that shapes depend on) become part of the program and act as in an ordinary call.
+    The inputs are the arrays among the leaves of `args`, or stand-ins for them that have a shape
+    and no values (`jax.ShapeDtypeStruct`). All other leaves (functions, plain numbers that shapes
+    depend on) become part of the program and act as in an ordinary call.
     """
     leaves, tree = jax.tree.flatten(args)
     places = [
-        place for place, leaf in enumerate(leaves) if isinstance(leaf, jax.Array | np.ndarray)
+        place
+        for place, leaf in enumerate(leaves)
+        if isinstance(leaf, jax.Array | np.ndarray | jax.ShapeDtypeStruct)
     ]
 
     def call(arrays: list[Any]) -> Any:

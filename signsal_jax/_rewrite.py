@@ -1,7 +1,7 @@
 """Evaluating a program with some of its operations replaced."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -24,17 +24,25 @@ def evaluate(rules: Rules, program: jex.Jaxpr, consts: Sequence[Any], *args: Any
     """
     values: dict[jex.Var, Any] = dict(zip(program.constvars, consts, strict=True))
     values |= zip(program.invars, args, strict=True)
-    for equation in program.eqns:
-        operands = [
-            atom.val if isinstance(atom, jex.Literal) else values[atom] for atom in equation.invars
-        ]
+    run(rules, program.eqns, values)
+    return [value_of(atom, values) for atom in program.outvars]
+
+
+def run(rules: Rules, equations: Iterable[jex.JaxprEqn], values: dict[jex.Var, Any]) -> None:
+    """Applies a program's equations, or some of them, in order; adds their results to `values`."""
+    for equation in equations:
+        operands = [value_of(atom, values) for atom in equation.invars]
         # Restore the settings under which the operation was traced.
         with equation.ctx.manager:
             results = _operation(rules, equation)(*operands)
         if not equation.primitive.multiple_results:
             results = [results]
         values |= zip(equation.outvars, results, strict=True)
-    return [atom.val if isinstance(atom, jex.Literal) else values[atom] for atom in program.outvars]
+
+
+def value_of(atom: jex.Var | jex.Literal, values: Mapping[jex.Var, Any]) -> Any:
+    """Returns the value of a variable or literal."""
+    return atom.val if isinstance(atom, jex.Literal) else values[atom]
 
 
 def own(equation: jex.JaxprEqn) -> Operation:

@@ -6,7 +6,7 @@ from typing import Any
 from signsal_jax import _checks
 from signsal_jax._methods import METHODS, check_maps, contrasts_of, needs_rivals
 from signsal_jax._types import ApplyFn, Images, Variables
-from signsal_jax.gradients import Estimator, class_extrema, plain, target_gradient
+from signsal_jax.gradients import THROUGH, Estimator, class_extrema, plain, target_gradient
 from signsal_jax.maps import TIES, Saliency, maps_from_extrema
 from signsal_jax.scaling import CHANNELS
 
@@ -26,14 +26,15 @@ def saliency_maps(
     class_chunk: int | str | None = None,
     precision: str | None = "highest",
     estimator: Estimator = plain(),
+    through: str = "auto",
 ) -> Saliency:
     """Signed saliency maps from one forward pass: by default the paper's five.
 
     Pure: wrap it in `jax.jit` (otherwise every call compiles anew), or use it inside your own
-    jit, vmap, grad or shard_map. It costs one pullback per class, or a single one if neither active
-    nor inactive is requested. Values known only on the device raise no error: an image with a
-    pixel or gradient that is not finite, a NaN logit, or a target that is not a class, is flagged
-    in `valid`, and its maps are NaN.
+    jit, vmap, grad or shard_map. It costs one pullback per class (or per feature, see `through`),
+    or a single one if neither active nor inactive is requested. Values known only on the device
+    raise no error: an image with a pixel or gradient that is not finite, a NaN logit, or a target
+    that is not a class, is flagged in `valid`, and its maps are NaN.
 
     Args:
       apply_fn: `apply_fn(variables, images) -> logits`, see `signsal_jax.ApplyFn`.
@@ -60,6 +61,8 @@ def saliency_maps(
         "auto", see `signed_jacobian`.
       precision: of float32 products, see `signed_jacobian`.
       estimator: the gradient method, see `signed_jacobian`.
+      through: where the other classes' gradients come from: "scores", "features" or "auto", see
+        `class_extrema`.
 
     Returns:
       `Saliency`: logits, target, and per method the maps `[b, h, w]`, whether each is empty, and
@@ -88,6 +91,7 @@ def saliency_maps(
     _checks.check_member("ties", ties, TIES)
     _checks.check_flag("normalize", normalize)
     _checks.check_class_chunk(class_chunk, auto=True)
+    _checks.check_member("through", through, THROUGH)
     settings = {
         "target": target,
         "output": output,
@@ -96,7 +100,7 @@ def saliency_maps(
         "contrasts": contrasts_of(methods),
     }
     if needs_rivals(methods):
-        settings |= {"rivals": rivals, "class_chunk": class_chunk}
+        settings |= {"rivals": rivals, "class_chunk": class_chunk, "through": through}
         extrema = class_extrema(apply_fn, variables, images, **settings)
     else:
         extrema = target_gradient(apply_fn, variables, images, **settings)

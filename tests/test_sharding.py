@@ -108,7 +108,8 @@ def test_no_jacobian_is_exchanged_and_the_forward_runs_once():
     apply_fn, counts = toys.counted(toys.mlp)
     images = sharding.place(mesh, np.asarray(toys.random_images(7, (4, 8, 8, 3))))
     variables = sharding.replicate(mesh, toys.mlp_variables(8, 40, 192))
-    step = jax.jit(lambda v, x: sharded_extrema(apply_fn, v, x, mesh=mesh, class_chunk=2))
+    settings = {"mesh": mesh, "class_chunk": 2, "through": "scores"}
+    step = jax.jit(lambda v, x: sharded_extrema(apply_fn, v, x, **settings))
     text = step.lower(variables, images).as_text()
     assert counts[0] == 1
     assert "all_gather" not in text

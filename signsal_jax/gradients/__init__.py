@@ -17,6 +17,7 @@ from signsal_jax.gradients._contrast import (
     contrast_gradients as contrast_gradients,
     contrast_weights as contrast_weights,
 )
+from signsal_jax.gradients._cut import Cut as Cut, narrowest_cut as narrowest_cut
 from signsal_jax.gradients._estimator import (
     Estimator as Estimator,
     Pullback as Pullback,
@@ -27,7 +28,6 @@ from signsal_jax.gradients._estimator import (
 from signsal_jax.gradients._expected import expected_gradients as expected_gradients
 from signsal_jax.gradients._extrema import (
     class_extrema as class_extrema,
-    resolve_target as resolve_target,
     target_extrema as target_extrema,
     target_gradient as target_gradient,
 )
@@ -75,3 +75,5 @@ from signsal_jax.gradients._squares import (
     smooth_grad_squared as smooth_grad_squared,
     var_grad as var_grad,
 )
+from signsal_jax.gradients._target import resolve_target as resolve_target
+from signsal_jax.gradients._through import THROUGH as THROUGH, resolve_through as resolve_through

@@ -9,13 +9,13 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Int
 
-from signsal_jax import _checks
 from signsal_jax._jaxpr import run_once
 from signsal_jax._types import ApplyFn, ClassExtrema, Images, Logits, Variables
 from signsal_jax._vma import check_images_differ
 from signsal_jax.gradients._chunks import in_chunks, resolve_chunk
 from signsal_jax.gradients._contrast import check_contrasts, contrast_gradients
 from signsal_jax.gradients._estimator import Estimator, Pullback
+from signsal_jax.gradients._features import feature_extrema
 from signsal_jax.gradients._linearize import (
     CPU_CLASSES,
     class_gradients,
@@ -30,22 +30,8 @@ from signsal_jax.gradients._running import (
     no_extrema,
     with_classes,
 )
-
-
-def resolve_target(logits: Logits, target: Any) -> Int[Array, " b"]:
-    """Returns the target class per image from "predicted", one index for all, or one per image."""
-    batch, num_classes = logits.shape
-    if isinstance(target, str):
-        _checks.check_member("target", target, ("predicted",))
-        return jnp.argmax(logits, axis=1).astype(jnp.int32)
-    if target is None:
-        raise TypeError("target: expected 'predicted', an index or one per image, got None")
-    target = _checks.check_indices("target", target, num_classes)
-    if target.shape not in ((), (batch,)):
-        raise ValueError(
-            f"target: expected 'predicted', an index or shape [{batch}], got {target.shape}"
-        )
-    return jnp.broadcast_to(target, (batch,))
+from signsal_jax.gradients._target import resolve_target
+from signsal_jax.gradients._through import choose_cut
 
 
 def target_gradient(
@@ -95,11 +81,13 @@ def class_extrema(
     precision: str | None = "highest",
     estimator: Estimator = plain(),
     contrasts: Sequence[str] = (),
+    through: str = "auto",
 ) -> ClassExtrema:
     """Computes the target's gradient and the highest and lowest gradient of all *other* classes.
 
     Streams over the classes in one pass (one forward, a pullback per class) and keeps running
     extrema, so with a `class_chunk` the peak memory does not depend on the number of classes.
+    Where a network is narrower than it has classes, a pullback per feature may take less.
 
     Args:
       apply_fn: `apply_fn(variables, images) -> logits`, see `signsal_jax.ApplyFn`.
@@ -116,6 +104,9 @@ def class_extrema(
       estimator: the gradient method, see `signed_jacobian`.
       contrasts: also the target's gradient against a weighted sum of all others', for any of
         `signsal_jax.CONTRASTS`; each takes one more pullback, of an estimator that is linear.
+      through: "scores" for a pullback per class, "features" for a pullback per feature at the
+        network's narrowest place, "auto" for what costs less; `resolve_through` says which that
+        is. `class_chunk` then counts features.
 
     Returns:
       `ClassExtrema`: logits `[b, k]`, target `[b]`, rivals `[b, r]` (None for all), contrasts by
@@ -141,6 +132,11 @@ def class_extrema(
     """
     chunk = resolve_chunk(class_chunk, apply_fn, variables, images)
     contrasts = check_contrasts(contrasts, estimator, output)
+    asked = {"rivals": rivals, "output": output, "estimator": estimator}
+    cut = choose_cut(through, apply_fn, variables, images, **asked)
+    if cut is not None:
+        settings = {"class_chunk": chunk, "precision": precision, "contrasts": contrasts}
+        return feature_extrema(apply_fn, variables, images, cut, target=target, **asked, **settings)
     logits, pullback = linearize(
         apply_fn,
         variables,

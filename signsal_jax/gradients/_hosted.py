@@ -13,7 +13,6 @@ from signsal_jax import _checks
 from signsal_jax._types import ApplyFn, ClassExtrema, Images, Variables
 from signsal_jax.gradients._chunks import in_chunks
 from signsal_jax.gradients._contrast import check_contrasts, contrast_gradients
-from signsal_jax.gradients._extrema import resolve_target
 from signsal_jax.gradients._linearize import (
     CPU_CLASSES,
     class_gradients,
@@ -29,6 +28,7 @@ from signsal_jax.gradients._running import (
     over_devices,
     with_classes,
 )
+from signsal_jax.gradients._target import resolve_target
 from signsal_jax.sharding import AXES, BY_IMAGE
 
 

@@ -6,12 +6,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Int
 
 from signsal_jax import _checks
 from signsal_jax._jaxpr import run_once
 from signsal_jax._types import ApplyFn, ClassGradients, Images, Logits, Variables
 from signsal_jax.gradients._chunks import in_chunks, resolve_chunk
-from signsal_jax.gradients._estimator import Estimator
+from signsal_jax.gradients._estimator import Estimator, Pullback
 from signsal_jax.gradients._linearize import (
     CPU_CLASSES,
     class_gradients,
@@ -90,15 +91,22 @@ def signed_jacobian(
             f"classes: expected shape [m] or [{batch}, m] with m >= 1, got {classes.shape}"
         )
 
+    return logits, class_rows(pullback, classes, logits, chunk)
+
+
+def class_rows(
+    pullback: Pullback, classes: Int[Array, "b m"], logits: Logits, class_chunk: int | None
+) -> ClassGradients:
+    """Pulls back `classes` of every image, `class_chunk` at a time, into one array."""
     # On CPU, write one class at a time into the preallocated result: no transpose, no second copy.
-    unroll = min(CPU_CLASSES, chunk or num_classes)
+    unroll = min(CPU_CLASSES, class_chunk or classes.shape[1])
     one_by_one = functools.partial(looped_gradients, pullback, logits=logits, axis=1, unroll=unroll)
 
     def by_chunks(classes: Array) -> Array:
-        chunks = in_chunks(classes, chunk, padding=num_classes)
+        chunks = in_chunks(classes, class_chunk, padding=logits.shape[1])
         rows = jax.lax.map(lambda chunk: class_gradients(pullback, chunk, logits), chunks)
         rows = rows.reshape(-1, *rows.shape[2:])[: len(classes)]
         return jnp.moveaxis(rows, 0, 1)
 
     by_platform = functools.partial(jax.lax.platform_dependent, cpu=one_by_one, default=by_chunks)
-    return logits, run_once(by_platform, classes.T)
+    return run_once(by_platform, classes.T)

@@ -35,11 +35,7 @@ def linearize(
 
     Checks the arguments and the results in the same way for all estimators.
     """
-    _checks.check_classifier(apply_fn)
-    _checks.check_image_batch(images)
-    _checks.warn_of_pixel_range(images)
-    _checks.check_member("output", output, OUTPUTS)
-    check_estimator(estimator)
+    check_arguments(apply_fn, images, estimator, output)
     images = jnp.asarray(images)
     if explicitly_sharded(images):  # JAX has no rule for pulling back a batch of cotangents there
         raise ValueError(
@@ -66,6 +62,15 @@ def linearize(
         return gradient
 
     return logits, checked
+
+
+def check_arguments(apply_fn: Any, images: Any, estimator: Any, output: Any) -> None:
+    """Raises what can be known to be wrong before the classifier is called."""
+    _checks.check_classifier(apply_fn)
+    _checks.check_image_batch(images)
+    _checks.warn_of_pixel_range(images)
+    _checks.check_member("output", output, OUTPUTS)
+    check_estimator(estimator)
 
 
 def class_gradients(

@@ -75,7 +75,8 @@ def _first(values: Array, place: Array, indices: Array) -> tuple[Array, Array]:
     Unlike `max`, ties send the gradient to one class only.
     """
     chosen = jnp.arange(len(values)).reshape(-1, 1, 1, 1, 1) == place[None]
-    return jnp.where(chosen, values, 0).sum(0), jnp.where(chosen, indices, 0).sum(0)
+    index = jnp.where(chosen, indices, 0).sum(0, dtype=indices.dtype)  # int64 under x64
+    return jnp.where(chosen, values, 0).sum(0), index
 
 
 def _merged(

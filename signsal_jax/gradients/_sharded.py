@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from signsal_jax import _checks
 from signsal_jax._types import ApplyFn, ClassExtrema, Images, Logits, Variables
 from signsal_jax.gradients._estimator import Estimator, Pullback
-from signsal_jax.gradients._extrema import resolve_target
+from signsal_jax.gradients._features import feature_extrema
 from signsal_jax.gradients._linearize import linearize, same_class_gradients
 from signsal_jax.gradients._plain import plain
 from signsal_jax.gradients._running import (
@@ -22,6 +22,8 @@ from signsal_jax.gradients._running import (
     over_devices,
     with_classes,
 )
+from signsal_jax.gradients._target import resolve_target
+from signsal_jax.gradients._through import choose_cut
 from signsal_jax.sharding import BY_IMAGE, from_first, own_classes, spread_over_classes
 
 ClassRows = Float[Array, "m b h w c"]
@@ -75,10 +77,12 @@ def sharded_extrema(
     class_chunk: int | None = None,
     precision: str | None = "highest",
     estimator: Estimator = plain(),
+    through: str = "auto",
 ) -> ClassExtrema:
     """Computes `class_extrema` with images split over `data` and classes over `class`.
 
-    Pure: wrap it in `jax.jit`. One forward pass on every device (with `plain`).
+    Pure: wrap it in `jax.jit`. One forward pass on every device (with `plain`). Through the
+    features, these are split over `class`, and the product by pixels: see `class_extrema`.
 
     Args:
       apply_fn: `apply_fn(variables, images) -> logits`, see `signsal_jax.ApplyFn`.
@@ -89,6 +93,7 @@ def sharded_extrema(
       class_chunk: classes pulled back at a time on each device; None for all that it has.
       precision: of float32 products, see `signed_jacobian`.
       estimator: the gradient method, see `signed_jacobian`.
+      through: "auto", "scores" or "features", see `class_extrema`.
 
     Returns:
       `ClassExtrema` of global arrays, sharded over `data`.
@@ -120,6 +125,22 @@ def sharded_extrema(
 
     def local(variables: Any, images: Array, target_rows: Any) -> ClassExtrema:
         images = spread_over_classes(images)
+        wanted = target_rows if one_each else target
+        asked = {"output": "logits", "estimator": estimator}
+        cut = choose_cut(
+            through,
+            apply_fn,
+            variables,
+            images,
+            rivals="all",
+            devices=mesh.shape["class"],
+            **asked,
+        )
+        if cut is not None:
+            settings = {"class_chunk": class_chunk, "precision": precision}
+            return feature_extrema(
+                apply_fn, variables, images, cut, target=wanted, axis="class", **asked, **settings
+            )
         logits, pullback = linearize(
             apply_fn,
             variables,
@@ -128,7 +149,6 @@ def sharded_extrema(
             precision=precision,
             min_classes=2,
         )
-        wanted = target_rows if one_each else target
         resolved = resolve_target(from_first(logits, "class"), wanted)
         return split_extrema(logits, pullback, images, resolved, class_chunk)[0]
 

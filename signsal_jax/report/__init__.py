@@ -12,6 +12,15 @@ from signsal_jax.report.examples import (
 from signsal_jax.report.explanation import write_explanation as write_explanation
 from signsal_jax.report.figures import curves_figure as curves_figure
 from signsal_jax.report.panels import maps_figure as maps_figure
+from signsal_jax.report.plots import (
+    plot_effects as plot_effects,
+    plot_runner_up as plot_runner_up,
+    plot_signed as plot_signed,
+)
+from signsal_jax.report.strips import (
+    plot_classes as plot_classes,
+    plot_deletion as plot_deletion,
+)
 from signsal_jax.report.summary import summarize as summarize
 from signsal_jax.report.tables import (
     csv_table as csv_table,

@@ -129,9 +129,7 @@ def _solve(known: Array, hidden: Array, weights: Array) -> Array:
 
 
 def _curves(options: Options) -> tuple[tuple[str, str], ...]:
-    return tuple(
-        (fill, name) for fill in IMPUTATIONS for name in (*options.methods, *_CONTROLS)
-    )
+    return tuple((fill, name) for fill in IMPUTATIONS for name in (*options.methods, *_CONTROLS))
 
 
 def _of_network(batch: Classified) -> NetworkResult:

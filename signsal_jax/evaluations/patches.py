@@ -28,7 +28,7 @@ from signsal_jax.evaluations.entry import (
 from signsal_jax.evaluations.perturbation import FILLS, fill_values
 
 GRID = 4
-PATCH_CONTROLS = ("random", "laplace", "gradient_x_difference")
+PATCH_CONTROLS = ("laplace", "gradient_x_difference")
 
 
 class PatchRanks(NamedTuple):
@@ -130,12 +130,9 @@ def _of_network(batch: Classified) -> NetworkResult:
     for fill, level in FILLS.items():
         # Becoming black lowers what is brighter by nature; becoming white raises it.
         direction = 1 - 2 * level
-        values = {
-            method: direction * claimed_values(method, extrema) for method in options.methods
-        }
+        values = {method: direction * claimed_values(method, extrema) for method in options.methods}
         edges = control_maps(key, images, extrema.gradient)["laplace"][..., None]
         values |= {
-            "random": jnp.broadcast_to(jax.random.normal(key, (1, *images.shape[1:])), images.shape),
             "laplace": jnp.broadcast_to(edges, images.shape),
             "gradient_x_difference": extrema.gradient * (images - level),
         }

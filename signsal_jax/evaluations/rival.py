@@ -104,9 +104,7 @@ def rival_step(
     top = chosen_pixels(ranks, signs, share)
     flips = jax.random.rademacher(key, (1, *images.shape[1:]), signs.dtype)
     moves = jnp.where(top[None], jnp.stack([signs, -signs, signs * flips]), 0)
-    change, others = margin_changes(
-        apply_fn, variables, images, moves, target, epsilon, precision
-    )
+    change, others = margin_changes(apply_fn, variables, images, moves, target, epsilon, precision)
     count = others.sum(2)
     risen = ((change > 0) & others).sum(2) / count
     least = jnp.where(others, change, jnp.inf).min(2)

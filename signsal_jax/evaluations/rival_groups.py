@@ -26,7 +26,6 @@ from signsal_jax.evaluations.rival import EPSILON
 from signsal_jax.evaluations.steps import check_steps
 from signsal_jax.maps import COMPARATIVE_METHODS
 
-
 PLACES = ("runner_up", "control")
 
 

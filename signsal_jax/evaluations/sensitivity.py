@@ -106,9 +106,7 @@ def _of_network(batch: Classified) -> NetworkResult:
         extrema = explain_again(batch.variables, images, target)
         return {method: claimed_values(method, extrema) for method in methods}
 
-    found = max_sensitivity(
-        explain, batch.images, key=jax.random.key(batch.options.control_seed)
-    )
+    found = max_sensitivity(explain, batch.images, key=jax.random.key(batch.options.control_seed))
     values = jnp.stack([found[method] for method in methods], 1)
     # A map of zeros that does not stay one changes infinitely; no mean survives that.
     values = jnp.where(jnp.isinf(values), jnp.nan, values)

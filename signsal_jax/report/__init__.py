@@ -12,6 +12,12 @@ from signsal_jax.report.examples import (
 from signsal_jax.report.explanation import write_explanation as write_explanation
 from signsal_jax.report.figures import curves_figure as curves_figure
 from signsal_jax.report.panels import maps_figure as maps_figure
+from signsal_jax.report.scores import (
+    Score as Score,
+    image_scores as image_scores,
+    score_rows as score_rows,
+    scores_table as scores_table,
+)
 from signsal_jax.report.summary import summarize as summarize
 from signsal_jax.report.tables import (
     csv_table as csv_table,

@@ -160,7 +160,10 @@ def main(args: Verdict) -> None:
     scores = [score for store in stores for score in report.image_scores(store)]
     rows = corrected(comparisons(scores))
     manifest = stores[0].manifest
-    images, note = stores[0].images, manifest["data"]["note"].partition(". ")[0]
+    note = manifest["data"]["note"].partition(". ")[0]
+    # Less than all where maps are empty, or a study is not finished.
+    counts = sorted({row["images"] for row in rows})
+    images = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
     undecided = sum(not row["decided"] for row in rows)
     title = (
         f"{manifest['config']['model']}, {manifest['data']['name']}, first {images} images: effects"

@@ -65,6 +65,7 @@ def linear_imputation(
         raise ValueError(
             f"mask: expected the images' shape {images.shape[:3]}, got {jnp.shape(mask)}"
         )
+    _checks.check_key("key", key)
     noise = _checks.check_real("noise", noise)
     if noise < 0:
         raise ValueError(f"noise: expected at least 0, got {noise}")

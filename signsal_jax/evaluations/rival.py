@@ -97,6 +97,7 @@ def rival_step(
     """
     _checks.check_classifier(apply_fn)
     _checks.check_image_batch(images)
+    _checks.check_key("key", key)
     images, ranks, signs = jnp.asarray(images), jnp.asarray(ranks), jnp.asarray(signs)
     check_shape("ranks", ranks, images.shape[:3])
     check_shape("signs", signs, images.shape)

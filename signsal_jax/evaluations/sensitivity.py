@@ -64,6 +64,7 @@ def max_sensitivity(
     [0.0]
     """
     _checks.check_image_batch(images)
+    _checks.check_key("key", key)
     radius = _checks.check_real("radius", radius)
     if not radius > 0:
         raise ValueError(f"radius: expected above 0, got {radius}")

@@ -195,7 +195,7 @@ def score_rows(scores: list[Score], seed: int = 0) -> list[dict[str, Any]]:
             if reference is not None:
                 columns += [values - reference for values in score.values.values()]
         found = iter(_bounds(bootstrap_interval(key, np.stack(columns, 1))))
-        table = {"mean": [next(found) for _ in score.values]}
+        table: dict[str, list[Any]] = {"mean": [next(found) for _ in score.values]}
         for name, reference in references.items():
             table[name] = [None if reference is None else next(found) for _ in score.values]
         for index, (name, values) in enumerate(score.values.items()):

@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 import signsal_jax
-from signsal_jax import accelerate, gradients, models, sharding, statistics
+from signsal_jax import accelerate, evaluations, gradients, models, sharding, statistics
 from signsal_jax.evaluations import insertion_curve
 from tests import toys
 
@@ -48,6 +48,7 @@ NOT_A_FILL = [
     *(None, "gray", 1j, RAGGED, OBJECTS, {"a": 1}, np.ones(7, np.float32)),
     *((IMAGES * 255).astype(np.uint8), np.uint8(255), IMAGES > 0),
 ]
+NOT_VALUES = [None, "x", 3, IMAGES, {"a": None}, {"a": IMAGES + 0j}, {"a": IMAGES[0]}]
 NOT_MAPS = [*NOT_REAL, MAPS + 0j, MAPS[0], MAPS[None], MAPS[:, :0]]
 
 CLASSIFIER = {"apply_fn": toys.mlp, "variables": toys.mlp_variables(0, 3, 60), "images": IMAGES}
@@ -318,6 +319,45 @@ CASES = [
             "maps": [None, "x", 3, MAPS, {"a": None}, {"a": MAPS + 0j}, {"a": MAPS[0]}],
             "curves": [None, "x", 3, ["ab"], [("x", "a")], [("black", "x")], [(None, "a")], [3]],
             "fills": [None, "x", 3, MAPS],
+        },
+    ),
+    (
+        evaluations.linear_imputation,
+        {"images": IMAGES, "mask": MAPS > 0.5, "key": KEY},
+        {
+            "images": NOT_IMAGES,
+            "mask": [None, "x", 1, MAPS, RAGGED, OBJECTS, MAPS[0] > 0.5],
+            "key": NOT_A_KEY,
+            "noise": NOT_A_NOISE,
+        },
+    ),
+    (
+        evaluations.gini,
+        {"maps": MAPS},
+        {"maps": NOT_MAPS},
+    ),
+    (
+        evaluations.patch_deletion,
+        {**CLASSIFIER, "values": {"a": IMAGES}, "target": np.zeros(2, int)},
+        {
+            "apply_fn": NOT_CALLABLE,
+            "images": NOT_IMAGES,
+            "precision": NOT_A_PRECISION,
+            "values": NOT_VALUES,
+            "fill": NOT_A_FILL,
+            "grid": [*NOT_A_COUNT, 1, 99],
+        },
+    ),
+    (
+        evaluations.infidelity,
+        {**CLASSIFIER, "values": {"a": IMAGES}, "target": np.zeros(2, int), "key": KEY},
+        {
+            "apply_fn": NOT_CALLABLE,
+            "images": NOT_IMAGES,
+            "values": NOT_VALUES,
+            "key": NOT_A_KEY,
+            "perturbation": NOT_A_NAME,
+            "samples": NOT_A_COUNT,
         },
     ),
     (

@@ -106,7 +106,7 @@ def test_a_runner_up_is_the_class_against_which_its_pixels_help_least(linear):
 
 
 def test_infidelity_is_what_numpy_says(linear):
-    (weights, _), images, extrema = linear
+    (weights, _), images, _ = linear
     gradient = weights[TARGET]
     rng = np.random.default_rng(5)
     values = {"true": gradient, "twice": 2 * gradient, "other": rng.standard_normal(SHAPE)}
@@ -287,9 +287,7 @@ def test_a_study_stores_what_the_functions_return(tmp_path):
         lambda images: explain(images, extrema.target)[1], images, key=key
     )
     for index, method in enumerate(methods):
-        np.testing.assert_allclose(
-            stored["sensitivity"][:, index], sensitivity[method], rtol=1e-3
-        )
+        np.testing.assert_allclose(stored["sensitivity"][:, index], sensitivity[method], rtol=1e-3)
 
     def of_weights(variables):
         found = signsal_jax.class_extrema(

@@ -20,11 +20,8 @@ def variables():
 
 
 def test_layers_are_numbered_in_the_order_of_use(variables):
-    assert dict(zip(sorted(variables), layer_numbers(toys.cnn, variables, IMAGES), strict=True)) == {
-        "stem": 0,
-        "conv": 1,
-        "head": 2,
-    }
+    found = zip(sorted(variables), layer_numbers(toys.cnn, variables, IMAGES), strict=True)
+    assert dict(found) == {"conv": 1, "head": 2, "stem": 0}
 
 
 def test_a_layer_under_jit_in_a_loop_or_beside_its_bias_has_its_number():

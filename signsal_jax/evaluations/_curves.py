@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -133,7 +133,7 @@ def stacked(
 def _filling(fill: Any, images: Array) -> Filling:
     """Returns the fill as a function of images and a mask."""
     if callable(fill):
-        return fill
+        return cast(Filling, fill)
     values = fill_values(fill, images)
     return lambda *_: values
 

@@ -1,5 +1,7 @@
 """Pixels to change, and the scores of changed images: what several evaluations share."""
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -25,6 +27,26 @@ def target_logit(logits: Logits, target: Int[AnyArray, " b"]) -> Float[Array, " 
     """Returns each image's logit of its target."""
     own = jax.nn.one_hot(jnp.asarray(target), logits.shape[1], dtype=bool)
     return jnp.where(own, logits, 0).sum(1)
+
+
+def check_values(
+    values: Mapping[str, Float[AnyArray, "b h w c"]], images: Images
+) -> dict[str, Float[Array, "b h w c"]]:
+    """Returns signed values by name as arrays.
+
+    Raises:
+      TypeError, ValueError: no mapping, or values of another shape than the images.
+    """
+    if not isinstance(values, Mapping):
+        raise TypeError(
+            f"values: expected a mapping by name, such as {{'active': claimed_values(...)}}, got "
+            f"{type(values).__name__}"
+        )
+    found = {}
+    for name, array in values.items():
+        found[name] = _checks.check_numbers("values", array)
+        check_shape(f"values[{name!r}]", found[name], images.shape)
+    return found
 
 
 def check_shape(name: str, values: Array, shape: tuple[int, ...]) -> None:

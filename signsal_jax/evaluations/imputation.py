@@ -65,6 +65,7 @@ def linear_imputation(
         raise ValueError(
             f"mask: expected the images' shape {images.shape[:3]}, got {jnp.shape(mask)}"
         )
+    _checks.check_key("key", key)
     noise = _checks.check_real("noise", noise)
     if noise < 0:
         raise ValueError(f"noise: expected at least 0, got {noise}")
@@ -129,9 +130,7 @@ def _solve(known: Array, hidden: Array, weights: Array) -> Array:
 
 
 def _curves(options: Options) -> tuple[tuple[str, str], ...]:
-    return tuple(
-        (fill, name) for fill in IMPUTATIONS for name in (*options.methods, *_CONTROLS)
-    )
+    return tuple((fill, name) for fill in IMPUTATIONS for name in (*options.methods, *_CONTROLS))
 
 
 def _of_network(batch: Classified) -> NetworkResult:

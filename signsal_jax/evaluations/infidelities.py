@@ -12,7 +12,7 @@ from signsal_jax import _checks
 from signsal_jax._jaxpr import run_once
 from signsal_jax._types import AnyArray, ApplyFn, Images, Variables
 from signsal_jax._vma import varying_like
-from signsal_jax.evaluations._scores import check_shape, logits_of, target_logit
+from signsal_jax.evaluations._scores import check_values, logits_of, target_logit
 from signsal_jax.evaluations.claims import claimed_values
 from signsal_jax.evaluations.entry import (
     GRADIENTS,
@@ -103,11 +103,10 @@ def infidelity(
     _checks.check_classifier(apply_fn)
     _checks.check_image_batch(images)
     _checks.check_member("perturbation", perturbation, PERTURBATIONS)
+    _checks.check_key("key", key)
     samples = _checks.check_integer("samples", samples, least=1)
     images, target = jnp.asarray(images), jnp.asarray(target)
-    values = {name: jnp.asarray(array) for name, array in values.items()}
-    for name, array in values.items():
-        check_shape(f"values[{name!r}]", array, images.shape)
+    values = check_values(values, images)
 
     def score(images: Array) -> Array:
         return target_logit(logits_of(apply_fn, variables, images, precision), target)

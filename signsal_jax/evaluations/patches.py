@@ -12,7 +12,7 @@ from signsal_jax import _checks
 from signsal_jax._jaxpr import run_once
 from signsal_jax._types import AnyArray, ApplyFn, Images, Variables
 from signsal_jax.evaluations._ranks import rank_correlation
-from signsal_jax.evaluations._scores import check_shape, logits_of, target_logit
+from signsal_jax.evaluations._scores import check_values, logits_of, target_logit
 from signsal_jax.evaluations.claims import claimed_values
 from signsal_jax.evaluations.controls import control_maps
 from signsal_jax.evaluations.entry import (
@@ -28,7 +28,7 @@ from signsal_jax.evaluations.entry import (
 from signsal_jax.evaluations.perturbation import FILLS, fill_values
 
 GRID = 4
-PATCH_CONTROLS = ("random", "laplace", "gradient_x_difference")
+PATCH_CONTROLS = ("laplace", "gradient_x_difference")
 
 
 class PatchRanks(NamedTuple):
@@ -98,9 +98,7 @@ def patch_deletion(
     images, target = jnp.asarray(images), jnp.asarray(target)
     grid = _checks.check_integer("grid", grid, least=2, most=min(images.shape[1:3]))
     filled = fill_values(fill, images)
-    values = {name: jnp.asarray(array) for name, array in values.items()}
-    for name, array in values.items():
-        check_shape(f"values[{name!r}]", array, images.shape)
+    values = check_values(values, images)
     # Patches as equal as can be where the grid does not divide the image.
     rows, columns = (jnp.arange(size) * grid // size for size in images.shape[1:3])
     patch = rows[:, None] * grid + columns[None]
@@ -130,12 +128,9 @@ def _of_network(batch: Classified) -> NetworkResult:
     for fill, level in FILLS.items():
         # Becoming black lowers what is brighter by nature; becoming white raises it.
         direction = 1 - 2 * level
-        values = {
-            method: direction * claimed_values(method, extrema) for method in options.methods
-        }
+        values = {method: direction * claimed_values(method, extrema) for method in options.methods}
         edges = control_maps(key, images, extrema.gradient)["laplace"][..., None]
         values |= {
-            "random": jnp.broadcast_to(jax.random.normal(key, (1, *images.shape[1:])), images.shape),
             "laplace": jnp.broadcast_to(edges, images.shape),
             "gradient_x_difference": extrema.gradient * (images - level),
         }

@@ -91,6 +91,7 @@ def model_randomization(
     """
     _checks.check_classifier(apply_fn)
     _checks.check_image_batch(images)
+    _checks.check_key("key", key)
     layers = layer_numbers(apply_fn, variables, jnp.asarray(images))
     count = max(layers, default=-1) + 1
     if not count:

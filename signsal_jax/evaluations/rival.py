@@ -97,6 +97,7 @@ def rival_step(
     """
     _checks.check_classifier(apply_fn)
     _checks.check_image_batch(images)
+    _checks.check_key("key", key)
     images, ranks, signs = jnp.asarray(images), jnp.asarray(ranks), jnp.asarray(signs)
     check_shape("ranks", ranks, images.shape[:3])
     check_shape("signs", signs, images.shape)
@@ -104,9 +105,7 @@ def rival_step(
     top = chosen_pixels(ranks, signs, share)
     flips = jax.random.rademacher(key, (1, *images.shape[1:]), signs.dtype)
     moves = jnp.where(top[None], jnp.stack([signs, -signs, signs * flips]), 0)
-    change, others = margin_changes(
-        apply_fn, variables, images, moves, target, epsilon, precision
-    )
+    change, others = margin_changes(apply_fn, variables, images, moves, target, epsilon, precision)
     count = others.sum(2)
     risen = ((change > 0) & others).sum(2) / count
     least = jnp.where(others, change, jnp.inf).min(2)

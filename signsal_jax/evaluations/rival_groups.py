@@ -26,7 +26,6 @@ from signsal_jax.evaluations.rival import EPSILON
 from signsal_jax.evaluations.steps import check_steps
 from signsal_jax.maps import COMPARATIVE_METHODS
 
-
 PLACES = ("runner_up", "control")
 
 
@@ -102,6 +101,7 @@ def rival_place(
     """
     _checks.check_classifier(apply_fn)
     _checks.check_image_batch(images)
+    _checks.check_key("key", key)
     images, signs, rivals = jnp.asarray(images), jnp.asarray(signs), jnp.asarray(rivals)
     check_shape("signs", signs, images.shape)
     check_shape("rivals", rivals, images.shape)

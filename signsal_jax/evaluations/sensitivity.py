@@ -64,6 +64,7 @@ def max_sensitivity(
     [0.0]
     """
     _checks.check_image_batch(images)
+    _checks.check_key("key", key)
     radius = _checks.check_real("radius", radius)
     if not radius > 0:
         raise ValueError(f"radius: expected above 0, got {radius}")
@@ -106,9 +107,7 @@ def _of_network(batch: Classified) -> NetworkResult:
         extrema = explain_again(batch.variables, images, target)
         return {method: claimed_values(method, extrema) for method in methods}
 
-    found = max_sensitivity(
-        explain, batch.images, key=jax.random.key(batch.options.control_seed)
-    )
+    found = max_sensitivity(explain, batch.images, key=jax.random.key(batch.options.control_seed))
     values = jnp.stack([found[method] for method in methods], 1)
     # A map of zeros that does not stay one changes infinitely; no mean survives that.
     values = jnp.where(jnp.isinf(values), jnp.nan, values)

@@ -17,6 +17,12 @@ from signsal_jax.report.plots import (
     plot_runner_up as plot_runner_up,
     plot_signed as plot_signed,
 )
+from signsal_jax.report.scores import (
+    Score as Score,
+    image_scores as image_scores,
+    score_rows as score_rows,
+    scores_table as scores_table,
+)
 from signsal_jax.report.strips import (
     plot_classes as plot_classes,
     plot_deletion as plot_deletion,

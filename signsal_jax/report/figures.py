@@ -1,6 +1,7 @@
 """Deletion curves."""
 
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,17 @@ from matplotlib.figure import Figure
 
 from signsal_jax import _files
 
-# One color per map, the same in both panels.
-_COLORS = {
-    "vanilla": "#555555",
-    "positive": "#d1495b",
-    "active": "#edae49",
-    "negative": "#00798c",
-    "inactive": "#30638e",
+# One color per map, the same in all panels; controls are dashed, in colors of their own.
+_STYLES = {
+    "vanilla": ("#555555", "o-"),
+    "positive": ("#d1495b", "o-"),
+    "active": ("#edae49", "o-"),
+    "negative": ("#00798c", "o-"),
+    "inactive": ("#7b6fd0", "o-"),
+    "random order": ("#000000", "--"),
+    "laplace": ("#8c6d46", ":"),
+    "gradient_x_input": ("#2e9e3f", "-."),
+    "gradient_x_inverse": ("#2e9e3f", "-."),
 }
 
 # Class names and notes are text as it stands; matplotlib would take a $ for the start of a formula.
@@ -39,24 +44,62 @@ def _write_note(figure: Figure, note: str) -> None:
         figure.text(0.5, bottom - 0.02, text, **style, **_AS_WRITTEN)
 
 
-def curves_figure(summary: dict[str, Any], path: Path, title: str = "", note: str = "") -> Path:
-    """Fidelity over deleted pixels, one panel a fill; a note as in `maps_figure`."""
-    fills = list(dict.fromkeys(curve["fill"] for curve in summary["curves"]))
-    figure = Figure(figsize=(4.6 * len(fills), 3.6))
+def curves_figure(
+    summary: dict[str, Any],
+    path: Path,
+    title: str = "",
+    note: str = "",
+    curves: Sequence[dict[str, Any]] | None = None,
+) -> Path:
+    """Fidelity over deleted pixels with 95 % bands, one panel per fill; controls are dashed.
+
+    Args:
+      summary: from `summarize`.
+      path: the file; its suffix gives the format.
+      title: above the panels.
+      note: as in `maps_figure`.
+      curves: of the summary, those to draw; None for `curves`. Several random orders are drawn as
+        their mean.
+    """
+    curves = _one_random_order(summary["curves"] if curves is None else curves)
+    fills = list(dict.fromkeys(curve["fill"] for curve in curves))
+    figure = Figure(figsize=(4.6 * len(fills), 3.8))
     axes = figure.subplots(1, len(fills), sharey=True, squeeze=False)[0]
     percent = 100 * np.asarray(summary["fractions"])
+    names = list(dict.fromkeys(curve["map"] for curve in curves if curve["map"] not in _STYLES))
     for axis, fill in zip(axes, fills, strict=True):
-        for curve in summary["curves"]:
+        for curve in curves:
             if curve["fill"] == fill:
-                label = f"{curve['map']} (AUC {curve['auc']['mean']:.3f})"
-                color = _COLORS.get(curve["map"], f"C{len(axis.lines)}")
-                axis.plot(percent, curve["fidelity"], "o-", ms=3, color=color, label=label)
+                name, fidelity = curve["map"], np.asarray(curve["fidelity"])
+                label = f"{name.replace('_', ' ')} ({curve['auc']['mean']:.3f})"
+                color, style = _STYLES.get(name) or (f"C{names.index(name)}", "o-")
+                axis.plot(percent, fidelity, style, ms=3, lw=1.3, color=color, label=label)
+                # Of a share; of the mean of random orders it is wider than need be.
+                half = 1.96 * np.sqrt(fidelity * (1 - fidelity) / summary["images"])
+                band = {"color": color, "alpha": 0.12, "lw": 0}
+                axis.fill_between(percent, fidelity - half, fidelity + half, **band)
         axis.set(title=f"{fill} deletion", xlabel="pixels deleted [%]", ylim=(0, 1.02))
         axis.grid(alpha=0.3)
-        axis.legend(fontsize=8)
+        axis.legend(fontsize=7, title="map (AUC)", title_fontsize=7)
     axes[0].set_ylabel("fidelity")
     if title:
         figure.suptitle(title, fontsize=10, **_AS_WRITTEN)
     figure.tight_layout()
     _write_note(figure, note)
     return _save(figure, path)
+
+
+def _one_random_order(curves: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The curves with the mean of the random orders of each fill in place of the orders."""
+    orders: dict[str, list[dict[str, Any]]] = {}
+    found = []
+    for curve in curves:
+        if curve["map"].startswith("random_"):
+            orders.setdefault(curve["fill"], []).append(curve)
+        else:
+            found.append(curve)
+    for fill, some in orders.items():
+        area = {"mean": float(np.mean([curve["auc"]["mean"] for curve in some]))}
+        fidelity = np.mean([curve["fidelity"] for curve in some], 0).tolist()
+        found.append({"fill": fill, "map": "random order", "auc": area, "fidelity": fidelity})
+    return found

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from signsal_jax.metrics import Interval, auc, bootstrap_interval, paired_difference
+from signsal_jax.report.scores import image_scores, score_rows
 from signsal_jax.report.steps import step_summary
 from signsal_jax.study import Store
 
@@ -30,14 +31,14 @@ def summarize(store: Store, *, seed: int = 0) -> dict[str, Any]:
       A dict. Always: `images` (those that all means are over: computed and valid), `of` (the
       images of the whole study), `complete`, `invalid` (how many computed images are unreadable
       or have logits or gradients that are not finite, the numbers of the first 100, and what is
-      wrong with the unreadable ones), `accuracy` (None without
-      labels). With stored deletion, controls or insertion: `fractions` and, in `curves`,
-      `controls` or `insertion`,
-      per curve its fill and map, fidelity, share of pixels deleted (inserted), AUC, and AUC minus
-      vanilla's with the same fill (None without vanilla), both with intervals; with stored controls
-      also AUC minus the mean of the random orders' (`auc_minus_random`). With stored small steps:
-      `small_step`, see `step_summary`. Where maps were
-      needed: `empty_maps`, how many of each method are empty.
+      wrong with the unreadable ones), `accuracy` (None without labels), and `scores`: the mean of
+      every evaluation per map, with its differences from random and from vanilla, see `score_rows`.
+      With stored deletion, controls, imputation or insertion: `fractions` and, in `curves`,
+      `controls`, `imputation` or `insertion`, per curve its fill and map, fidelity, share of pixels
+      deleted (inserted), AUC, and AUC minus vanilla's with the same fill (None without vanilla),
+      both with intervals; with random orders also AUC minus their mean (`auc_minus_random`). With
+      stored small steps: `small_step`, see `step_summary`. Where maps were needed: `empty_maps`,
+      how many of each method are empty.
 
     Raises:
       ValueError: no valid image has been computed; fractions that are not increasing.
@@ -73,6 +74,7 @@ def summarize(store: Store, *, seed: int = 0) -> dict[str, Any]:
             (
                 ("curves", "curve", "agreement", "deleted"),
                 ("controls", "control_curve", "control_agreement", "control_deleted"),
+                ("imputation", "imputed_curve", "imputed_agreement", "imputed_deleted"),
             ),
         ),
         (
@@ -102,6 +104,7 @@ def summarize(store: Store, *, seed: int = 0) -> dict[str, Any]:
         summary["small_step"] = step_summary(
             change, moved, names["step_map"], names["epsilon"], seed
         )
+    summary["scores"] = score_rows(image_scores(store), seed)
     return summary
 
 

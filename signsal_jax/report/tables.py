@@ -11,10 +11,17 @@ def _range(bounds: dict[str, float]) -> str:
     return f"{bounds['low']:.4f} to {bounds['high']:.4f}"
 
 
+def deletions(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every deletion curve: of the maps, of the controls, and those with imputed pixels."""
+    return [
+        curve for part in ("curves", "controls", "imputation") for curve in summary.get(part, [])
+    ]
+
+
 def table_rows(summary: dict[str, Any]) -> list[tuple[str, ...]]:
     """The AUC table, one row a curve; "deleted": the share really deleted at the last fraction."""
     rows = []
-    for curve in [*summary["curves"], *summary.get("controls", [])]:
+    for curve in deletions(summary):
         against = curve["auc_minus_vanilla"] if curve["map"] != "vanilla" else None
         rows.append(
             (
@@ -48,7 +55,7 @@ def csv_table(summary: dict[str, Any]) -> str:
         + [f"fidelity_{fraction:.12g}" for fraction in summary["fractions"]]
         + [f"deleted_{fraction:.12g}" for fraction in summary["fractions"]]
     )
-    for curve in [*summary["curves"], *summary.get("controls", [])]:
+    for curve in deletions(summary):
         writer.writerow(
             [curve["fill"], curve["map"]]
             + [curve["auc"][bound] for bound in bounds]

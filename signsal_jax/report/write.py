@@ -7,13 +7,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from signsal_jax import _files
+from signsal_jax.maps import ALL_METHODS, METHODS
 from signsal_jax.report import explorer
 from signsal_jax.report.examples import Example, load_examples
 from signsal_jax.report.figures import curves_figure
 from signsal_jax.report.panels import maps_figure
+from signsal_jax.report.scores import scores_table
 from signsal_jax.report.steps import steps_table
 from signsal_jax.report.summary import read_rows, summarize
-from signsal_jax.report.tables import csv_table, markdown_table
+from signsal_jax.report.tables import csv_table, deletions, markdown_table
 from signsal_jax.study import Store
 
 _PER_IMAGE = {"label": "labels", "predicted": "predicted", "valid": "valid"}
@@ -68,13 +70,16 @@ def write_report(store: Store, out: Path, *, seed: int = 0) -> Report:
     files, table = [], ""
     if examples := load_examples(store, out):
         files.append(maps_figure(examples, out / "maps.png", described["note"]))
-    if "curves" in summary:
-        files.append(curves_figure(summary, out / "curves.png", title, described["note"]))
+    for name, curves in _figures(summary).items():
+        files.append(curves_figure(summary, out / name, title, described["note"], curves))
+    if deletions(summary):
         table = markdown_table(summary)
         files.append(_files.write_text(out / "table.md", table))
         files.append(_files.write_text(out / "table.csv", csv_table(summary)))
     if "small_step" in summary:
         files.append(_files.write_text(out / "small_step.md", steps_table(summary["small_step"])))
+    if summary["scores"]:
+        files.append(_files.write_text(out / "scores.md", scores_table(summary["scores"])))
     results = {
         "configuration": {**manifest["config"], "seed": seed},
         "estimator": manifest.get("estimator"),
@@ -127,6 +132,27 @@ def _write_explorer(
         plots=explorer.result_plots(summary),
         tables=explorer.result_tables(summary),
     )
+
+
+def _figures(summary: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """By file name, the curves to draw: the five maps apart from others, so that both can be read.
+
+    The controls are in every figure. Figures without a map are left out.
+    """
+    found = {}
+    for stem, parts in (("curves", ("curves", "controls")), ("curves_imputed", ("imputation",))):
+        curves = [curve for part in parts for curve in summary.get(part, [])]
+        own = [curve["map"] in METHODS for curve in curves]
+        control = [curve["map"] not in ALL_METHODS for curve in curves]
+        for suffix, wanted in (("", True), ("_others", False)):
+            drawn = [
+                curve
+                for curve, five, no_map in zip(curves, own, control, strict=True)
+                if no_map or five == wanted
+            ]
+            if any(curve["map"] in ALL_METHODS for curve in drawn):
+                found[f"{stem}{suffix}.png"] = drawn
+    return found
 
 
 def _write_per_image(store: Store, path: Path) -> Path:

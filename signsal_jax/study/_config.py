@@ -46,13 +46,14 @@ class StudyConfig(EstimatorConfig):
     """The class explained: predicted, label, or an index."""
     store: tuple[str, ...] = ("maps", "logits", "deletion", "shares", "norm")
     """What to store of each image, any of maps, logits, runner_up, deletion, insertion,
-    controls, small_step, shares, rivals, norm, gram, sign_agreement."""
+    controls, imputation, small_step, rival, rival_groups, patches, infidelity, sensitivity,
+    randomization, sparsity, shares, rivals, norm, gram, sign_agreement."""
     fractions: tuple[float, ...] = PAPER_FRACTIONS
     """Shares of deleted (or inserted) pixels, each in [0, 1]."""
     control_seed: int = 0
-    """Of the random orders of controls, and of the random signs and pixels of small_step."""
+    """Of all that is random in evaluations: orders, signs, pixels, perturbations, weights."""
     step_share: float = 0.05
-    """The share of pixels that small_step moves."""
+    """The share of pixels that small_step and rival move."""
     epsilons: tuple[float, ...] = EPSILONS
     """How far small_step moves them, in units of pixel value."""
     rule: Literal[RULES] = "paper"  # pyright: ignore[reportInvalidTypeForm]

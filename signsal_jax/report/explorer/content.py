@@ -64,7 +64,7 @@ def _name(subject: Subject, index: int) -> str:
     return display_name(subject.names[index])
 
 
-def _number(value: float) -> float | None:
+def _number(value: Any) -> float | None:
     """JSON has no NaN."""
     return float(value) if np.isfinite(value) else None
 

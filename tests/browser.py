@@ -29,7 +29,9 @@ def opened(profile):
     """A browser with a fresh profile folder."""
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if chromium is None or driver is None:
-        pytest.skip("needs Debian's chromium and chromium-driver, which scripts/test.sh installs")
+        pytest.skip(
+            "needs Debian's chromium and chromium-driver: apt-get install chromium chromium-driver"
+        )
     options = Options()
     options.binary_location = chromium
     for flag in (*FLAGS, f"--user-data-dir={profile}"):

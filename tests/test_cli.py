@@ -54,7 +54,11 @@ def picture(path, seed=0, size=16):
 
 
 def signsal(*arguments) -> int:
-    return cli.main([str(argument) for argument in arguments])
+    """Without the explorer, which takes as long to compile as the maps, unless asked for it."""
+    quick = ["--no-explorer"] if arguments[:1] == ("explain",) else []
+    if {"--explorer", "--help"} & {*arguments} or len(arguments) == 1:
+        quick = []
+    return cli.main([str(argument) for argument in (*arguments, *quick)])
 
 
 def assert_refused(capsys, tmp_path, *patterns, arguments, status=1):
@@ -126,8 +130,7 @@ def test_a_bug_is_not_dressed_up_as_a_mistake(toy, tmp_path, capsys, monkeypatch
 def test_explain_writes_what_the_library_says(run, tmp_path, capsys):
     path, out = picture(tmp_path / "a.png"), tmp_path / "out"
     assert signsal("explain", path, "--run", run, "--target", 2, "--out", out) == 0
-    files = {"a.png", "a.npz", "a.classes.npz", "results.json"}
-    assert {file.name for file in out.iterdir()} == files
+    assert {file.name for file in out.iterdir()} == {"a.png", "a.npz", "results.json"}
     model = checkpoint.load_run(run)
     gray = np.asarray(Image.open(path).convert("L"), np.float32)[None, ..., None] / 255
     expected = jax.jit(
@@ -188,8 +191,8 @@ def test_one_bad_picture_costs_none_of_the_others(toy, tmp_path, capsys):
     results = json.loads((out / "results.json").read_text())["images"]
     assert [result["image"] for result in results] == [str(path) for path in good]
     # Every one has files of its own, and there are no others.
-    names = [result[kind] for result in results for kind in ("figure", "maps", "classes")]
-    assert len(set(names)) == 9
+    names = [result[kind] for result in results for kind in ("figure", "maps")]
+    assert len(set(names)) == 6
     assert {file.name for file in out.iterdir()} == {*names, "results.json"}
     logits = {tuple(result["logits"]) for result in results}
     assert len(logits) == 3
@@ -248,8 +251,7 @@ def test_out_that_cannot_be_written(run, tmp_path, capsys, command, sets):
 
 def test_explain_with_the_packaged_network_by_default(tmp_path):
     path, out = picture(tmp_path / "photo.jpg", size=50), tmp_path / "out"
-    assert signsal("explain", path, "--no-explorer", "--out", out) == 0
-    assert {file.name for file in out.iterdir()} == {"photo.png", "photo.npz", "results.json"}
+    assert signsal("explain", path, "--out", out) == 0
     results = json.loads((out / "results.json").read_text())
     assert results["network"]["weights"] == "cnn-cifar10"
     assert "JPEG" in json.dumps(results["network"])
@@ -260,6 +262,42 @@ def test_explain_with_the_packaged_network_by_default(tmp_path):
     }  # fmt: skip
     with np.load(out / "photo.npz") as maps:
         assert maps["active"].shape == (32, 32)
+
+
+def test_the_explorer_of_explained_pictures(toy, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(report.explorer, "MOST_IMAGES", 2)
+    names = (b"\xff<script>.png", b"b.png", b"c.png")
+    paths = [picture(tmp_path / os.fsdecode(name), seed) for seed, name in enumerate(names)]
+    out = tmp_path / "out"
+    arguments = ["explain", *paths, "--explorer", "--out", out]
+    assert signsal(*arguments) == 0
+    # Of the first two.
+    kept = [entry["classes"] for entry in results_of(out)["images"]]
+    assert [name is None for name in kept] == [False, False, True]
+    found = report.explorer.load(out / kept[0])
+    image = read_image(paths[0], SHAPE)
+    jacobian = toys.oracle_jacobian(toy.apply_fn, toy.variables, image[None])[0].sum(-1)
+    toys.assert_close(found.gradients, jacobian[found.classes])
+    assert signsal(*arguments) == 0
+    assert "3 of 3 are explained already" in capsys.readouterr().out
+    before = runs.contents(out)
+    assert signsal("report", out) == 0
+    shown = capsys.readouterr().out
+    assert shown == f"The first 2 of 3 pictures\nExplorer: {out}/explorer.html\n"
+    text = (out / "explorer.html").read_text()
+    assert "The first 2 of 3 pictures." in text
+    assert "udcff\\u003cscript\\u003e.png" in text
+    after = runs.contents(out)
+    assert {name: after[name] for name in before} == before
+    assert after.keys() - before.keys() == {"explorer.html"}
+
+
+def test_no_explorer_of_pictures_explained_without(toy, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert signsal("explain", picture(tmp_path / "a.png"), "--out", out) == 0
+    assert "signsal report" not in capsys.readouterr().out
+    message = "expected pictures explained with --explorer, got none of 1"
+    assert_refused(capsys, tmp_path, message, arguments=["report", out])
 
 
 def test_a_typo_costs_no_earlier_results(run, toy, tmp_path, capsys):
@@ -376,10 +414,7 @@ def test_names_of_every_kind(toy, tmp_path, capsys, name):
     assert signsal("explain", path, "--out", out) == 0
     (entry,) = results_of(out)["images"]
     assert entry["image"] == str(path)
-    written = {entry["figure"], entry["maps"], entry["classes"], "results.json"}
-    assert {file.name for file in out.iterdir()} == written
-    assert signsal("report", out) == 0
-    assert (out / "explorer.html").exists()
+    assert {entry["figure"], entry["maps"], "results.json"} == {file.name for file in out.iterdir()}
     assert capsys.readouterr().out.count("\n") == 2
 
 

@@ -1,6 +1,8 @@
 """The explorer in a real browser: what it shows is what the arrays say."""
 
 import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pytest
@@ -96,7 +98,8 @@ def texts(driver, selector):
 
 
 def await_image(driver):
-    chromium.wait(lambda: find(driver, "main").get_attribute("aria-busy") == "false", "an image")
+    script = "return document.querySelector('main')?.ariaBusy"
+    chromium.wait(lambda: driver.execute_script(script) == "false", "an image")
 
 
 def numbers(driver):
@@ -226,7 +229,7 @@ def test_deletion_shows_the_image_and_what_the_network_says(shown, subjects):
     expected = np.round(255 * subjects[0].image)
     expected[gone] = 255
     np.testing.assert_array_equal(canvas(driver, 4), expected)
-    assert texts(driver, ".slide output") == [f"{100 * gone.mean():.0f} % of the pixels"]
+    assert texts(driver, ".slide output")[0].startswith(f"{100 * gone.mean():.0f} % of the pixels")
     says = NAMES[deleted.predicted[method, 1, 2]]
     assert says in find(driver, ".deletion .says").text
     best = deleted.probabilities[method, 1, 2].max()
@@ -279,6 +282,20 @@ def test_tables_sort(shown):
         driver.find_elements(By.CSS_SELECTOR, "th button")[1].click()
         assert texts(driver, "td:first-child") == expected
     assert texts(driver, "td:last-child") == ["", "0.50", "−0.25"]
+
+
+def test_a_notebook_shows_the_page_in_a_frame(driver, page, tmp_path):
+    text = Path(unquote(urlsplit(page).path)).read_text(encoding="utf-8")
+    notebook = tmp_path / "notebook.html"
+    notebook.write_text(f"<!doctype html>{explorer.Explorer(text)._repr_html_()}", "utf-8")
+    chromium.show(driver, notebook.as_uri())
+    driver.switch_to.frame(find(driver, "iframe"))
+    await_image(driver)
+    hover(driver, 2, 5)
+    expect_pixel(driver, made_subject(0, ""), 2, 5)
+    driver.switch_to.default_content()
+    assert driver.get_log("browser") == []
+    assert driver.execute_script("return window.hacked") is None
 
 
 CSV = """

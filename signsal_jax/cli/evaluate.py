@@ -8,6 +8,7 @@ import numpy as np
 from signsal_jax import _files, report
 from signsal_jax.cli._engine import Execution, ExecutionOptions, StudyOptions, load, run
 from signsal_jax.metrics import auc
+from signsal_jax.report.explorer import EXPLORER
 from signsal_jax.study import EVALUATION, StudyConfig
 
 STUDY = "study"
@@ -71,3 +72,4 @@ def print_report(written: report.Report, out: Path) -> None:
     if note:
         print(f"Note on the data: {note}\n")
     print(f"Report: {out}/ ({' '.join(written.files)})")
+    print(f"Explorer: {out / EXPLORER}")

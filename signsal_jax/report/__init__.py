@@ -10,6 +10,7 @@ from signsal_jax.report.examples import (
     save_examples as save_examples,
 )
 from signsal_jax.report.explanation import write_explanation as write_explanation
+from signsal_jax.report.explorer import Explorer as Explorer, explore as explore
 from signsal_jax.report.figures import curves_figure as curves_figure
 from signsal_jax.report.panels import maps_figure as maps_figure
 from signsal_jax.report.plots import (

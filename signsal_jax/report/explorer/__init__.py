@@ -6,6 +6,7 @@ from signsal_jax.report.explorer.explanations import (
     is_explanation as is_explanation,
     network_name as network_name,
 )
+from signsal_jax.report.explorer.explore import Explorer as Explorer, explore as explore
 from signsal_jax.report.explorer.page import (
     EXPLORER as EXPLORER,
     explorer_html as explorer_html,

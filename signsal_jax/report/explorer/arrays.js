@@ -6,11 +6,17 @@ export async function unpackBytes(text) {
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-async function unpackSigned(text) {
-  const planes = await unpackBytes(text);
-  const count = planes.length / 2;
-  // The last cast makes the high byte signed.
-  return Int16Array.from({ length: count }, (_, i) => (planes[count + i] << 8) | planes[i]);
+async function unpackSigned({ data, width }) {
+  const bytes = await unpackBytes(data);
+  const values = new Int32Array(bytes.length / width);
+  const left = 8 * (4 - width);
+  for (let plane = 0; plane < width; plane += 1) {
+    for (let i = 0; i < values.length; i += 1) {
+      values[i] |= bytes[plane * values.length + i] << (8 * plane + left);
+    }
+  }
+  // Back to the right, with the sign.
+  return values.map((value) => value >> left);
 }
 
 // What can be drawn: `at(cell)` is the number there, `scale` that of the last color, `unit` what
@@ -31,11 +37,11 @@ function layer(key, label, kind, packed, values, offset = 0) {
 // The layers of one estimator's view of an image, by key, and its deletion order.
 export async function unpackView(image, view) {
   const cells = Math.ceil(image.height / image.cell) * Math.ceil(image.width / image.cell);
-  const gradients = await unpackSigned(view.gradients.data);
+  const gradients = await unpackSigned(view.gradients);
   const classes = image.classes.map(({ index, name }, place) =>
     layer(`class-${index}`, name, "signed", view.gradients, gradients, place * cells));
   const maps = await Promise.all(view.maps.map(async (map) => {
-    const values = await (map.kind === "signed" ? unpackSigned : unpackBytes)(map.data);
+    const values = await (map.kind === "signed" ? unpackSigned(map) : unpackBytes(map.data));
     return layer(`map-${map.name}`, map.name, map.kind, map, values);
   }));
   const first = view.deleted ? await Promise.all(view.deleted.first.map(unpackBytes)) : [];

@@ -64,7 +64,7 @@ def _name(subject: Subject, index: int) -> str:
     return display_name(subject.names[index])
 
 
-def _number(value: float) -> float | None:
+def _number(value: Any) -> float | None:
     """JSON has no NaN."""
     return float(value) if np.isfinite(value) else None
 
@@ -99,7 +99,9 @@ def _deleted(subject: Subject, deleted: Deleted) -> dict[str, Any]:
             [round(float((first <= place).mean()), 6) for place in range(len(deleted.fractions))]
             for first in deleted.first
         ],
-        "probabilities": np.round(deleted.probabilities.astype(np.float64), 4).tolist(),
+        "probabilities": np.round(
+            np.nan_to_num(deleted.probabilities.astype(np.float64)), 4
+        ).tolist(),
         "predicted": deleted.predicted.tolist(),
         "names": {str(index): _name(subject, index) for index in others},
     }

@@ -3,7 +3,7 @@
 import { h } from "./dom.js";
 
 const SPACE = "http://www.w3.org/2000/svg";
-const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP] = [420, 240, 40, 34, 8];
+const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP] = [420, 240, 48, 34, 10];
 const DASHES = ["", "7 3", "2 3", "9 3 2 3", "12 4"];
 
 function svg(tag, attributes, ...children) {
@@ -13,33 +13,36 @@ function svg(tag, attributes, ...children) {
   return element;
 }
 
-// Positions in a plot of shares from 0 to 1 in both directions.
-const at = (x, y) => [LEFT + x * (WIDTH - LEFT - 8), TOP + (1 - y) * (HEIGHT - TOP - BOTTOM)];
+// Positions in a plot: shares from 0 to `most` to the right, from 0 to 1 upwards.
+function placed(x, y, most) {
+  return [LEFT + (x / most) * (WIDTH - LEFT - 8), TOP + (1 - y) * (HEIGHT - TOP - BOTTOM)];
+}
 
-function axes(label) {
+function axes(label, most) {
   const ticks = [0, 0.25, 0.5, 0.75, 1].flatMap((share) => {
-    const [x, y] = [at(share, 0), at(0, share)];
-    const percent = `${100 * share} %`;
+    const [x, y] = placed(share, share, 1);
+    const anchor = share === 0 ? "start" : share === 1 ? "end" : "middle";
     return [
-      svg("line", { class: "grid", x1: at(0, share)[0], y1: y[1], x2: at(1, share)[0], y2: y[1] }),
-      svg("text", { x: LEFT - 5, y: y[1] + 4, "text-anchor": "end" }, percent),
-      svg("text", { x: x[0], y: HEIGHT - BOTTOM + 15, "text-anchor": "middle" }, percent),
+      svg("line", { class: "grid", x1: LEFT, y1: y, x2: WIDTH - 8, y2: y }),
+      svg("text", { x: LEFT - 5, y: y + 4, "text-anchor": "end" }, `${100 * share} %`),
+      svg("text", { x, y: HEIGHT - BOTTOM + 15, "text-anchor": anchor },
+        `${Number((100 * share * most).toPrecision(3))} %`),
     ];
   });
   return [...ticks, svg("text",
     { x: (LEFT + WIDTH) / 2, y: HEIGHT - 3, "text-anchor": "middle" }, label)];
 }
 
-function points(fractions, values) {
-  return fractions.map((fraction, place) => at(fraction, values[place]).map((value) =>
-    value.toFixed(1)).join(",")).join(" ");
+function points(fractions, values, most) {
+  return fractions.map((fraction, place) =>
+    placed(fraction, values[place], most).map((value) => value.toFixed(1)).join(",")).join(" ");
 }
 
 // One plot: its title, the label of its x axis, the fractions, and series of a name and values.
 export function createPlot({ title, label, fractions, series }) {
   const lines = series.map(({ values }, place) => svg("polyline", {
     class: `series series-${place % 5}`,
-    points: points(fractions, values),
+    points: points(fractions, values, 1),
     "stroke-dasharray": DASHES[Math.floor(place / 5) % DASHES.length],
   }));
   const keys = series.map(({ name }, place) => h("li", {},
@@ -49,20 +52,24 @@ export function createPlot({ title, label, fractions, series }) {
     })), ` ${name}`));
   return h("figure", {}, h("figcaption", {}, title),
     svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": title },
-      ...axes(label), ...lines), h("ul", { class: "keys" }, ...keys));
+      ...axes(label, 1), ...lines), h("ul", { class: "keys" }, ...keys));
 }
 
 // A small curve of one series with a mark, for beside a slider.
 export function createTrace(label) {
   const line = svg("polyline", { class: "series series-0" });
   const mark = svg("circle", { class: "mark", r: 5 });
-  const element = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": label },
-    ...axes("pixels deleted"), line, mark);
+  const scales = svg("g", {});
+  const element = svg("svg",
+    { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": label }, scales, line, mark);
   return {
     element,
     draw(fractions, values, place) {
-      line.setAttribute("points", points(fractions, values));
-      const [x, y] = at(fractions[place], values[place]);
+      const last = fractions.at(-1);
+      const most = [0.01, 0.05, 0.1, 0.2, 0.5].find((limit) => last <= limit) ?? 1;
+      scales.replaceChildren(...axes("pixels deleted", most));
+      line.setAttribute("points", points(fractions, values, most));
+      const [x, y] = placed(fractions[place], values[place], most);
       mark.setAttribute("cx", x);
       mark.setAttribute("cy", y);
     },

@@ -69,7 +69,10 @@ export function createDeletion({ changed }) {
     });
     context.putImageData(pixels, 0, 0);
     const really = deleted.shares[method][state.share];
-    const text = `${percent(really)} of the pixels`;
+    const asked = deleted.fractions[state.share];
+    // A map that is zero at most pixels cannot rank them.
+    const less = asked - really > 0.005 ? ` (not ${percent(asked)}: the map marks no more)` : "";
+    const text = `${percent(really)} of the pixels${less}`;
     setText(share, text);
     slider.setAttribute("aria-valuetext", text);
     const before = deleted.probabilities[method][fill][0];

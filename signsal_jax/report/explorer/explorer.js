@@ -23,8 +23,8 @@ function oneOf(choices, ...wishes) {
 }
 
 function header(model) {
-  const about = Object.entries(model.get("about")).flatMap(([name, value]) =>
-    [h("dt", {}, name), h("dd", {}, value)]);
+  const about = Object.entries(model.get("about")).map(([name, value]) =>
+    h("div", {}, h("dt", {}, name), h("dd", {}, value)));
   return h("header", {}, h("h1", {}, model.get("title")), h("dl", {}, ...about),
     ...model.get("notes").map((note) => h("p", { class: "note" }, note)));
 }

@@ -10,21 +10,22 @@ import numpy as np
 PERCENTILE = 99.5
 # Colors between zero and the end of a scale, and steps of a stored number in one of them.
 COLORS, STEPS_PER_COLOR = 127, 8
-_LARGEST = np.iinfo(np.int16).max
+_TYPES = ("<i2", "<i4")
+_LARGEST = 2**31 - 1
 
 
 def pack_signed(values: np.ndarray) -> dict[str, Any]:
     """Rounds signed numbers to an eighth of the step between two colors.
 
-    A number never loses its sign: only zero itself becomes zero. Where the largest number does not
-    fit in 16 bits, the step is larger.
+    A number never loses its sign: only zero itself becomes zero. The step is larger only where the
+    largest number is 2 million times as large as the scale.
 
     Args:
       values: signed, of any shape; NaN counts as zero.
 
     Returns:
       `scale` (what the color at the end of the scale stands for), `step` (numbers are within one
-      step of the packed ones) and `data` (see `_encode`).
+      step of the packed ones), `width` (bytes per number) and `data` (see `_encode`).
     """
     values = np.nan_to_num(np.asarray(values, np.float64), posinf=0, neginf=0)
     magnitudes = np.abs(values)
@@ -33,8 +34,11 @@ def pack_signed(values: np.ndarray) -> dict[str, Any]:
     scale = scale or largest
     step = max(scale / (COLORS * STEPS_PER_COLOR), largest / _LARGEST)
     rounded = np.round(values / step) if step else values
-    rounded = np.where(rounded == 0, np.sign(values), rounded).astype("<i2")
-    return {"scale": scale, "step": step, "data": _encode(rounded)}
+    rounded = np.where(rounded == 0, np.sign(values), rounded)
+    wide = bool(np.abs(rounded).max(initial=0) > np.iinfo(np.int16).max)
+    rounded = rounded.astype(_TYPES[wide])
+    data = _encode(rounded)
+    return {"scale": scale, "step": step, "width": rounded.itemsize, "data": data}
 
 
 def pack_shares(values: np.ndarray) -> dict[str, Any]:
@@ -55,6 +59,6 @@ def pack_indices(values: np.ndarray) -> str:
 
 
 def _encode(values: np.ndarray) -> str:
-    """Compresses: all low bytes before all high ones, which are mostly alike."""
+    """Compresses: all lowest bytes first and all highest, which are mostly alike, last."""
     planes = values.reshape(-1).view(np.uint8).reshape(-1, values.itemsize).T
     return base64.b64encode(zlib.compress(planes.tobytes(), 6)).decode("ascii")

@@ -102,7 +102,7 @@ def _html(content: dict[str, Any]) -> str:
 
 
 def _read(name: str) -> str:
-    return (resources.files(__package__) / name).read_text(encoding="utf-8")
+    return (resources.files("signsal_jax.report.explorer") / name).read_text(encoding="utf-8")
 
 
 def _program() -> str:

@@ -34,7 +34,7 @@ export function createPixel({ chosen, released }) {
         class: target ? "target" : null,
         onclick: () => chosen(layer.key),
       }, rank,
-      h("span", { class: "label" }, h("span", { class: "class" }, layer.label),
+      h("span", { class: "label" }, h("span", { class: "class", title: layer.label }, layer.label),
         h("span", { class: "probability" },
           probability === null ? "" : `${(100 * probability).toFixed(1)} %`)),
       h("span", { class: "track" }, fill), value);

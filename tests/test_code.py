@@ -83,6 +83,7 @@ models.layers
 models.normalize
 models.registry
 models.resnet
+models.vit
 nn
 nn._accelerate
 nn._bilinear

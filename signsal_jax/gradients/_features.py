@@ -174,10 +174,13 @@ def feature_jacobian(
     with matmul_precision(precision):
         _, logits = tail(features)
         # By forward derivatives, whose number is that of the features and not of the classes.
-        _, slope = jax.linearize(lambda some: tail(some)[0], features[:1] if same else features)
-        shape = (cut.width, 1 if same else len(features), cut.width)
+        # Where they are the same for all images, of two: one may be another program.
+        some = features[:2] if same else features
+        _, slope = jax.linearize(lambda some: tail(some)[0], some)
+        shape = (cut.width, len(some), cut.width)
         each = jnp.broadcast_to(jnp.eye(cut.width, dtype=features.dtype)[:, None], shape)
         weights = jnp.moveaxis(jax.vmap(slope)(varying_like(each, features)), 0, 2)
+        weights = weights[:1] if same else weights
     classes = jnp.arange(cut.width) if own is None else own
     classes = jnp.broadcast_to(classes[None], (len(features), len(classes)))
     return logits, weights, class_rows(pullback, classes, features, class_chunk)

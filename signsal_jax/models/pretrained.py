@@ -199,7 +199,7 @@ def _published(name: str, layout: weight_files.Layout, classes: int, channels: i
 
 def _count_channels(arrays: Mapping[str, Any], layout: weight_files.Layout) -> int:
     """The number of image channels that weights were trained for; 3 if the file does not say."""
-    for key, rule in layout.required.items():
+    for key, (rule, *_) in layout.required.items():
         if "stem" in rule.path.split(".") and rule.path.endswith("kernel") and key in arrays:
             shape = arrays[key].shape  # out, in, height, width
             return shape[1] if len(shape) == 4 and shape[1] else _COLOR

@@ -13,6 +13,7 @@ from signsal_jax.models.cnn import BasicCNN
 from signsal_jax.models.convnext import ConvNeXt
 from signsal_jax.models.efficientnet import EfficientNetLite0
 from signsal_jax.models.resnet import IMAGENET_CLASSES, Bottleneck, ResNet, WithHead
+from signsal_jax.models.vit import ViT
 
 _Builder = Callable[[int, int, nnx.Rngs], nnx.Module]
 
@@ -50,6 +51,13 @@ def _efficientnet_lite0(num_classes: int, in_features: int, rngs: nnx.Rngs) -> n
     return EfficientNetLite0(num_classes, in_features=in_features, rngs=rngs)
 
 
+def _vit(features: int, heads: int) -> _Builder:
+    def build(num_classes: int, in_features: int, rngs: nnx.Rngs) -> nnx.Module:
+        return ViT(num_classes, in_features=in_features, features=features, heads=heads, rngs=rngs)
+
+    return build
+
+
 def _cifar_resnet(depth: int) -> _Builder:
     def build(num_classes: int, in_features: int, rngs: nnx.Rngs) -> nnx.Module:
         return CifarResNet(num_classes, in_features=in_features, depth=depth, rngs=rngs)
@@ -64,6 +72,9 @@ _ARCHITECTURES: dict[str, _Architecture] = {
     "resnet50": _Architecture(_resnet50, image_size=224, has_head=True),
     "convnext_tiny": _Architecture(_convnext_tiny, image_size=224, has_head=True),
     "efficientnet_lite0": _Architecture(_efficientnet_lite0, image_size=224, has_head=True),
+    "vit_ti_16": _Architecture(_vit(192, 3), image_size=224, has_head=True),
+    "vit_s_16": _Architecture(_vit(384, 6), image_size=224, has_head=True),
+    "vit_b_16": _Architecture(_vit(768, 12), image_size=224, has_head=True),
     "cifar_resnet20": _Architecture(_cifar_resnet(20), image_size=32, has_head=False),
     "cifar_resnet32": _Architecture(_cifar_resnet(32), image_size=32, has_head=False),
     "cifar_resnet44": _Architecture(_cifar_resnet(44), image_size=32, has_head=False),
@@ -94,8 +105,9 @@ def create(
 
     Args:
       name: one of `MODELS`. "cnn" is the paper's Basic CNN. The ImageNet networks ("resnet18",
-        "resnet34", "resnet50", "convnext_tiny", "efficientnet_lite0") keep their 1000-way layer
-        and get the paper's linear layer on top; `create_backbone` omits it. The "cifar_resnet"
+        "resnet34", "resnet50", "convnext_tiny", "efficientnet_lite0", "vit_ti_16", "vit_s_16",
+        "vit_b_16") keep their 1000-way layer and get the paper's linear layer on top;
+        `create_backbone` omits it. The "cifar_resnet"
         networks end directly in `num_classes` logits.
       num_classes: number of logits, 2 to 100,000.
       in_features: image channels: 1 for grayscale, 3 for color.

@@ -48,14 +48,16 @@ def source_shapes(layout: Layout, variables: Any) -> dict[str, tuple[int, ...]]:
     """
     shapes = {path: leaf.shape for path, leaf in _named_leaves(variables).items()}
     rules = layout.required
-    paths = [rule.path for rule in rules.values()]
+    paths = [rule.path for parts in rules.values() for rule in parts]
     if sorted(paths) != sorted(shapes):
         odd = sorted(set(paths) ^ set(shapes))
         raise WeightsError(
             f"expected the variables of a {layout.architecture} ({layout.source}), got others: "
             f"they differ in {', '.join(odd)}"
         )
-    return {key: rule.transform.source_shape(shapes[rule.path]) for key, rule in rules.items()}
+    return {
+        key: parts[0].transform.source_shape(shapes[parts[0].path]) for key, parts in rules.items()
+    }
 
 
 def convert(arrays: Mapping[str, np.ndarray], layout: Layout, variables: Any) -> Any:
@@ -103,13 +105,15 @@ def convert(arrays: Mapping[str, np.ndarray], layout: Layout, variables: Any) ->
     }
     converted: dict[str, np.ndarray] = {}
     for key in rules.keys() & arrays.keys():
-        array, rule = arrays[key], rules[key]
+        array = arrays[key]
         if array.shape != shapes[key]:
             expected, got = list(shapes[key]), list(array.shape)
             problems["of another shape"].append(f"{key} (expected {expected}, got {got})")
-        elif not jnp.issubdtype(array.dtype, jnp.floating):
+            continue
+        if not jnp.issubdtype(array.dtype, jnp.floating):
             problems["not floating point"].append(f"{key} ({array.dtype})")
-        else:
+            continue
+        for rule in rules[key]:
             with np.errstate(over="ignore"):  # overflow gives infinity, reported below
                 value = rule.transform.apply(array).astype(leaves[rule.path].dtype)
             converted[rule.path] = value

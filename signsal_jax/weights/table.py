@@ -28,8 +28,25 @@ CHANNELS_FIRST_SCALE = Transform(
 )
 
 
+def part(place: int, count: int) -> Callable[[Transform], Transform]:
+    """The transform of one of `count` arrays that a source has stacked along their first axis."""
+
+    def of(transform: Transform) -> Transform:
+        def source_shape(shape: Shape) -> Shape:
+            first, *rest = transform.source_shape(shape)
+            return (count * first, *rest)
+
+        return Transform(
+            f"{transform.name}, part {place + 1} of {count}",
+            lambda array: transform.apply(np.split(array, count)[place]),
+            source_shape,
+        )
+
+    return of
+
+
 class Rule(NamedTuple):
-    """Maps one key of the source to one of our variables.
+    """Maps one key of the source, or a part of its array, to one of our variables.
 
     `path` is dotted, as `jax.tree_util.keystr(..., simple=True, separator=".")` writes it.
     """
@@ -54,7 +71,7 @@ class Layout(NamedTuple):
     Attributes:
       architecture: the network's name in the zoo.
       source: the library or repository whose names these are.
-      rules: one for every key.
+      rules: one for every variable, and one for every key that is not needed.
       classifier: the source key whose first dimension is the number of classes.
       mean, std: per channel, for normalizing inputs in [0, 1] as that source's networks expect;
         None if they take raw pixels.
@@ -78,9 +95,13 @@ class Layout(NamedTuple):
     has_head: bool = False
 
     @property
-    def required(self) -> dict[str, Rule]:
-        """The rules of all required keys, by source key."""
-        return {rule.source: rule for rule in self.rules if isinstance(rule, Rule)}
+    def required(self) -> dict[str, tuple[Rule, ...]]:
+        """The rules of all required keys, by source key; several where it has several parts."""
+        found: dict[str, tuple[Rule, ...]] = {}
+        for rule in self.rules:
+            if isinstance(rule, Rule):
+                found[rule.source] = (*found.get(rule.source, ()), rule)
+        return found
 
     @property
     def ignorable(self) -> frozenset[str]:

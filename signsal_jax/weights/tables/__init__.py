@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection
 
 from signsal_jax import _checks
 from signsal_jax.weights.table import Layout, with_head
-from signsal_jax.weights.tables import cifar_resnet, cnn, convnext, efficientnet, resnet
+from signsal_jax.weights.tables import cifar_resnet, cnn, convnext, efficientnet, resnet, vit
 
 _TABLES: dict[str, Callable[[str], tuple[Layout, ...]]] = {
     "cnn": cnn.layouts,
@@ -14,6 +14,9 @@ _TABLES: dict[str, Callable[[str], tuple[Layout, ...]]] = {
     "resnet50": resnet.layouts,
     "convnext_tiny": convnext.layouts,
     "efficientnet_lite0": efficientnet.layouts,
+    "vit_ti_16": vit.layouts,
+    "vit_s_16": vit.layouts,
+    "vit_b_16": vit.layouts,
     "cifar_resnet20": cifar_resnet.layouts,
     "cifar_resnet32": cifar_resnet.layouts,
     "cifar_resnet44": cifar_resnet.layouts,

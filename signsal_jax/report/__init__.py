@@ -11,11 +11,17 @@ from signsal_jax.report.examples import (
 )
 from signsal_jax.report.explanation import write_explanation as write_explanation
 from signsal_jax.report.figures import curves_figure as curves_figure
+from signsal_jax.report.formats import (
+    Column as Column,
+    format_table as format_table,
+    write_table as write_table,
+)
 from signsal_jax.report.panels import maps_figure as maps_figure
+from signsal_jax.report.steps import steps_table as steps_table
 from signsal_jax.report.summary import summarize as summarize
 from signsal_jax.report.tables import (
+    auc_table as auc_table,
     csv_table as csv_table,
     markdown_table as markdown_table,
-    table_rows as table_rows,
 )
 from signsal_jax.report.write import Report as Report, write_report as write_report

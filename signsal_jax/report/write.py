@@ -8,13 +8,15 @@ import numpy as np
 from signsal_jax import _files
 from signsal_jax.report.examples import load_examples
 from signsal_jax.report.figures import curves_figure
+from signsal_jax.report.formats import format_table, write_table
 from signsal_jax.report.panels import maps_figure
 from signsal_jax.report.steps import steps_table
 from signsal_jax.report.summary import read_rows, summarize
-from signsal_jax.report.tables import csv_table, markdown_table
+from signsal_jax.report.tables import auc_table
 from signsal_jax.study import Store
 
 _PER_IMAGE = {"label": "labels", "predicted": "predicted", "valid": "valid"}
+_TABLES = ("md", "csv", "tex")
 _CURVES = ("agreement", "deleted", "insertion_agreement", "inserted")
 
 
@@ -68,11 +70,12 @@ def write_report(store: Store, out: Path, *, seed: int = 0) -> Report:
         files.append(maps_figure(examples, out / "maps.png", described["note"]))
     if "curves" in summary:
         files.append(curves_figure(summary, out / "curves.png", title, described["note"]))
-        table = markdown_table(summary)
-        files.append(_files.write_text(out / "table.md", table))
-        files.append(_files.write_text(out / "table.csv", csv_table(summary)))
+        areas = auc_table(summary)
+        table = format_table(areas, "md")
+        files += [write_table(areas, out / f"table.{kind}") for kind in _TABLES]
     if "small_step" in summary:
-        files.append(_files.write_text(out / "small_step.md", steps_table(summary["small_step"])))
+        steps = steps_table(summary["small_step"])
+        files += [write_table(steps, out / f"small_step.{kind}") for kind in _TABLES]
     results = {
         "configuration": {**manifest["config"], "seed": seed},
         "estimator": manifest.get("estimator"),

@@ -649,8 +649,8 @@ def test_evaluate_end_to_end(toy, tmp_path, capsys, sets):
         with Image.open(out / name) as figure:
             figure.load()
             assert figure.width > 1000
-    written = {"maps.png", "curves.png", "table.md", "table.csv", "results.json", "per_image.npz"}
-    written.add("explorer.html")
+    written = {"maps.png", "curves.png", "explorer.html", "results.json", "per_image.npz"}
+    written |= {f"table.{kind}" for kind in ("md", "csv", "tex")}
     assert {file.name for file in out.iterdir()} == {*written, "study", "examples.npz"}
 
     # The report again, from the folder alone: the same files, nothing else.

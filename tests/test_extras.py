@@ -15,12 +15,14 @@ OPTIONAL = (
     "optax",
     "orbax",
     "PIL",
+    "pyarrow",
     "safetensors",
     "tensorflow_datasets",
     "tensorstore",
     "tqdm",
     "tyro",
 )
+REPORT = "report = signsal_jax.report\n"
 
 
 def run_without(packages, code):
@@ -61,6 +63,11 @@ def test_the_core_needs_no_extra():
         ("PIL", "signsal_jax.data", "study"),
         ("matplotlib", "signsal_jax.report", "cli"),
         ("tyro", "import signsal_jax.cli", "cli"),
+        (
+            "pyarrow",
+            f"{REPORT}report.write_table([report.Column('a', [1])], 'a.parquet')",
+            "parquet",
+        ),
     ],
 )
 def test_an_absent_package_names_its_extra(package, statement, extra):

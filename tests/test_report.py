@@ -126,8 +126,12 @@ def test_csv_says_exactly_what_the_results_say(summary):
     assert [(row["fill"], row["map"]) for row in rows] == list(PAPER_CURVES)
     for row, curve in zip(rows, summary["curves"], strict=True):
         for bound in ("mean", "low", "high"):
-            for name in ("auc", "auc_minus_vanilla"):
-                assert float(row[f"{name}_{bound}"]) == curve[name][bound]
+            assert float(row[f"auc_{bound}"]) == curve["auc"][bound]
+            against = row[f"auc_minus_vanilla_{bound}"]
+            if curve["map"] == "vanilla":
+                assert against == ""
+            else:
+                assert float(against) == curve["auc_minus_vanilla"][bound]
         for name in ("fidelity", "deleted"):
             values = [float(row[f"{name}_{key}"]) for key in ("0", "0.03", "0.5")]
             assert values == curve[name]
@@ -154,7 +158,7 @@ def test_markdown_table(summary):
             assert row[4:6] == ["", ""]
         else:
             assert row[4] == f"{against['mean']:+.4f}"
-            assert row[5] == f"{against['low']:.4f} to {against['high']:.4f}"
+            assert row[5] == f"{against['low']:+.4f} to {against['high']:+.4f}"
         assert row[6] == f"{curve['deleted'][-1]:.3f}"
 
 

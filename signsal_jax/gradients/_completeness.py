@@ -24,7 +24,7 @@ def completeness_gap(
       baseline_score: that at the baseline, `[b]` or a number.
 
     Returns:
-      `[b]`: |sum - difference| / |difference|; infinite where the scores are equal and the sum is
+      `[b]`: `|sum - difference| / |difference|`; infinite where the scores are equal and the sum is
       not zero, 0 where both are zero.
 
     Raises:

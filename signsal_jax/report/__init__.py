@@ -12,6 +12,11 @@ from signsal_jax.report.examples import (
 from signsal_jax.report.explanation import write_explanation as write_explanation
 from signsal_jax.report.explorer import Explorer as Explorer, explore as explore
 from signsal_jax.report.figures import curves_figure as curves_figure
+from signsal_jax.report.formats import (
+    Column as Column,
+    format_table as format_table,
+    write_table as write_table,
+)
 from signsal_jax.report.panels import maps_figure as maps_figure
 from signsal_jax.report.plots import (
     plot_effects as plot_effects,
@@ -24,14 +29,15 @@ from signsal_jax.report.scores import (
     score_rows as score_rows,
     scores_table as scores_table,
 )
+from signsal_jax.report.steps import steps_table as steps_table
 from signsal_jax.report.strips import (
     plot_classes as plot_classes,
     plot_deletion as plot_deletion,
 )
 from signsal_jax.report.summary import summarize as summarize
 from signsal_jax.report.tables import (
+    auc_table as auc_table,
     csv_table as csv_table,
     markdown_table as markdown_table,
-    table_rows as table_rows,
 )
 from signsal_jax.report.write import Report as Report, write_report as write_report

@@ -7,8 +7,7 @@ import numpy as np
 
 from signsal_jax.evaluations import SCORES, WAYS
 from signsal_jax.metrics import bootstrap_interval, paired_difference
-
-_HEADER = ("map", "step", "moved", "way", "logit", "95 % interval", "margin", "p", "logit rose")
+from signsal_jax.report.formats import Column
 
 
 def step_summary(
@@ -59,22 +58,29 @@ def step_summary(
 _BOUNDS = ("mean", "low", "high")
 
 
-def steps_table(rows: list[dict[str, Any]]) -> str:
-    """The table of small steps in Markdown, steps in 255ths of the pixel range."""
-    lines = [_HEADER, ("---",) * len(_HEADER)]
-    for row in rows:
-        logit = row["logit"]
-        lines.append(
-            (
-                row["map"],
-                f"{255 * row['epsilon']:g}/255",
-                f"{row['moved']:.3f}",
-                row["way"].replace("_", " "),
-                f"{logit['mean']:+.3f}",
-                f"{logit['low']:+.3f} to {logit['high']:+.3f}",
-                f"{row['margin']['mean']:+.3f}",
-                f"{row['probability']['mean']:+.3f}",
-                f"{row['rose']:.1%}",
-            )
-        )
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+def steps_table(rows: list[dict[str, Any]]) -> list[Column]:
+    """The table of small steps, one row per map, step and way.
+
+    Args:
+      rows: of `step_summary`.
+
+    Returns:
+      Columns for `format_table` and `write_table`; readers see steps in 255ths of the pixel range.
+    """
+
+    def of(key: str) -> list[Any]:
+        return [row[key] for row in rows]
+
+    def mean(score: str) -> list[float]:
+        return [row[score]["mean"] for row in rows]
+
+    return [
+        Column("map", of("map"), "map"),
+        Column("step", [f"{255 * epsilon:g}/255" for epsilon in of("epsilon")], "step"),
+        Column("moved", of("moved"), "moved", ".3f"),
+        Column("way", [way.replace("_", " ") for way in of("way")], "way"),
+        Column("logit", of("logit"), "logit", "+.3f"),
+        Column("margin", mean("margin"), "margin", "+.3f"),
+        Column("p", mean("probability"), "p", "+.3f"),
+        Column("rose", of("rose"), "logit rose", ".1%"),
+    ]

@@ -1,14 +1,8 @@
-"""Tables of an evaluation in Markdown and CSV."""
+"""The tables of an evaluation."""
 
-import csv
-import io
 from typing import Any
 
-_HEADER = ("deletion", "map", "AUC", "95 % interval", "AUC - vanilla", "95 % interval", "deleted")
-
-
-def _range(bounds: dict[str, float]) -> str:
-    return f"{bounds['low']:.4f} to {bounds['high']:.4f}"
+from signsal_jax.report.formats import Column, format_table
 
 
 def deletions(summary: dict[str, Any]) -> list[dict[str, Any]]:
@@ -18,49 +12,51 @@ def deletions(summary: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def table_rows(summary: dict[str, Any]) -> list[tuple[str, ...]]:
-    """The AUC table, one row a curve; "deleted": the share really deleted at the last fraction."""
-    rows = []
-    for curve in deletions(summary):
-        against = curve["auc_minus_vanilla"] if curve["map"] != "vanilla" else None
-        rows.append(
-            (
-                curve["fill"],
-                curve["map"],
-                f"{curve['auc']['mean']:.4f}",
-                _range(curve["auc"]),
-                "" if against is None else f"{against['mean']:+.4f}",
-                "" if against is None else _range(against),
-                f"{curve['deleted'][-1]:.3f}",
+def auc_table(summary: dict[str, Any]) -> list[Column]:
+    """The areas under deletion curves, one row per curve.
+
+    For readers, "deleted" is the share really deleted at the last fraction; for programs, fidelity
+    and that share at every fraction follow.
+
+    Args:
+      summary: of `summarize`, with curves.
+
+    Returns:
+      Columns for `format_table` and `write_table`.
+    """
+    curves = deletions(summary)
+    fractions = [f"{fraction:.12g}" for fraction in summary["fractions"]]
+    last = len(fractions) - 1
+    return [
+        Column("fill", [curve["fill"] for curve in curves], "deletion"),
+        Column("map", [curve["map"] for curve in curves], "map"),
+        Column("auc", [curve["auc"] for curve in curves], "AUC", ".4f"),
+        Column("auc_minus_vanilla", [_against(curve) for curve in curves], "AUC - vanilla", "+.4f"),
+        *(
+            Column(f"fidelity_{fraction}", [curve["fidelity"][place] for curve in curves])
+            for place, fraction in enumerate(fractions)
+        ),
+        *(
+            Column(
+                f"deleted_{fraction}",
+                [curve["deleted"][place] for curve in curves],
+                "deleted" if place == last else None,
+                ".3f",
             )
-        )
-    return rows
+            for place, fraction in enumerate(fractions)
+        ),
+    ]
+
+
+def _against(curve: dict[str, Any]) -> Any:
+    return None if curve["map"] == "vanilla" else curve["auc_minus_vanilla"]
 
 
 def markdown_table(summary: dict[str, Any]) -> str:
-    """The AUC table in Markdown."""
-    lines = [_HEADER, ("---",) * len(_HEADER), *table_rows(summary)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+    """The table of areas in Markdown."""
+    return format_table(auc_table(summary), "md")
 
 
 def csv_table(summary: dict[str, Any]) -> str:
-    """The AUC table as CSV, in full precision, one figure a column."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    bounds = ("mean", "low", "high")
-    writer.writerow(
-        ["fill", "map"]
-        + [f"auc_{bound}" for bound in bounds]
-        + [f"auc_minus_vanilla_{bound}" for bound in bounds]
-        + [f"fidelity_{fraction:.12g}" for fraction in summary["fractions"]]
-        + [f"deleted_{fraction:.12g}" for fraction in summary["fractions"]]
-    )
-    for curve in deletions(summary):
-        writer.writerow(
-            [curve["fill"], curve["map"]]
-            + [curve["auc"][bound] for bound in bounds]
-            + [(curve["auc_minus_vanilla"] or {}).get(bound, "") for bound in bounds]
-            + curve["fidelity"]
-            + curve["deleted"]
-        )
-    return text.getvalue()
+    """The table of areas as CSV."""
+    return format_table(auc_table(summary), "csv")

@@ -11,14 +11,16 @@ from signsal_jax.maps import ALL_METHODS, METHODS
 from signsal_jax.report import explorer
 from signsal_jax.report.examples import Example, load_examples
 from signsal_jax.report.figures import curves_figure
+from signsal_jax.report.formats import format_table, write_table
 from signsal_jax.report.panels import maps_figure
 from signsal_jax.report.scores import scores_table
 from signsal_jax.report.steps import steps_table
 from signsal_jax.report.summary import read_rows, summarize
-from signsal_jax.report.tables import csv_table, deletions, markdown_table
+from signsal_jax.report.tables import auc_table, deletions
 from signsal_jax.study import Store
 
 _PER_IMAGE = {"label": "labels", "predicted": "predicted", "valid": "valid"}
+_TABLES = ("md", "csv", "tex")
 _CURVES = ("agreement", "deleted", "insertion_agreement", "inserted")
 
 
@@ -73,13 +75,15 @@ def write_report(store: Store, out: Path, *, seed: int = 0) -> Report:
     for name, curves in _figures(summary).items():
         files.append(curves_figure(summary, out / name, title, described["note"], curves))
     if deletions(summary):
-        table = markdown_table(summary)
-        files.append(_files.write_text(out / "table.md", table))
-        files.append(_files.write_text(out / "table.csv", csv_table(summary)))
+        areas = auc_table(summary)
+        table = format_table(areas, "md")
+        files += [write_table(areas, out / f"table.{kind}") for kind in _TABLES]
     if "small_step" in summary:
-        files.append(_files.write_text(out / "small_step.md", steps_table(summary["small_step"])))
+        steps = steps_table(summary["small_step"])
+        files += [write_table(steps, out / f"small_step.{kind}") for kind in _TABLES]
     if summary["scores"]:
-        files.append(_files.write_text(out / "scores.md", scores_table(summary["scores"])))
+        scores = scores_table(summary["scores"])
+        files.append(_files.write_text(out / "scores.md", scores))
     results = {
         "configuration": {**manifest["config"], "seed": seed},
         "estimator": manifest.get("estimator"),

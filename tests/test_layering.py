@@ -42,6 +42,7 @@ HOST = (
     "study._arrays",
     "study._claim",
     "study._commits",
+    "study._export",
     "study._folder",
     "study._code",
     "study._evaluate",

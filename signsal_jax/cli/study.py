@@ -1,9 +1,10 @@
 """`signsal study`: a whole data set's Jacobians, sharded over devices and processes, resumable."""
 
 import dataclasses
+from pathlib import Path
 
 from signsal_jax.cli._engine import Execution, ExecutionOptions, StudyOptions, load, run
-from signsal_jax.study import StudyConfig, open_study, status_lines
+from signsal_jax.study import Store, StudyConfig, image_columns, open_study, status_lines
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +22,8 @@ class Study:
     """Only say how far the study in this folder is."""
     verify: bool = False
     """With --status: read everything that is committed, check all checksums, and name damage."""
+    export: Path | None = None
+    """With --status: write every scalar of the images so far to this file, .parquet or .csv."""
     study: StudyOptions = dataclasses.field(default_factory=StudyConfig)
     """What is computed. Fields may also stand in the TOML file of --config; a flag wins over it."""
     execution: ExecutionOptions = dataclasses.field(default_factory=Execution)
@@ -30,10 +33,14 @@ class Study:
         if self.status is not None:
             store = open_study(self.status)
             print("\n".join(status_lines(store)))
+            if self.export is not None:
+                _export(store, self.export)
             damage = store.verify() if self.verify else []
             if self.verify:
                 print("\n".join(damage or ["All checksums of what is committed are right."]))
             return 1 if damage else 0
+        if self.export is not None:
+            raise ValueError("--export: expected with --status DIR, got it alone")
         if self.out is None:
             raise ValueError("expected --out DIR (or --status DIR), got neither")
         store = run(self.study, self.execution, *load(self.study, self.execution), self.out)
@@ -50,3 +57,11 @@ class Study:
         if invalid := counts["images"] - counts["valid"] - len(unreadable):
             print(f"Of {invalid} the logits or gradients are not finite: see the array valid.")
         return 0
+
+
+def _export(store: Store, path: Path) -> None:
+    from signsal_jax.report import Column, write_table  # they bring matplotlib
+
+    columns = image_columns(store)
+    write_table([Column(name, values.tolist()) for name, values in columns.items()], path)
+    print(f"{len(columns['image'])} images: {path}")

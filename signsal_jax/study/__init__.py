@@ -15,6 +15,7 @@ from signsal_jax.study._table import array_specs as array_specs
 
 if TYPE_CHECKING:
     from signsal_jax.study._evaluate import evaluate as evaluate
+    from signsal_jax.study._export import image_columns as image_columns, to_xarray as to_xarray
     from signsal_jax.study._images import JoinedSplits as JoinedSplits
     from signsal_jax.study._manifest import status_lines as status_lines
     from signsal_jax.study._run import UnfinishedError as UnfinishedError, run_study as run_study
@@ -32,6 +33,8 @@ _STORED = {
     "Store": "_store",
     "StudyError": "_store",
     "evaluate": "_evaluate",
+    "image_columns": "_export",
+    "to_xarray": "_export",
     "open_study": "_store",
     "run_study": "_run",
     "status_lines": "_manifest",

@@ -1,0 +1,72 @@
+"""A study in the forms that data analysis takes: an xarray Dataset, and a table of images."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from signsal_jax import _checks
+from signsal_jax._extras import extra
+from signsal_jax.study._store import Store
+
+if TYPE_CHECKING:
+    import xarray
+
+# What has one name per class stands along these.
+_CLASSES = ("class", "other_class")
+
+
+def _labels(store: Store, dimension: str) -> list[Any] | None:
+    names = store.manifest["names"]
+    return names.get("class" if dimension in _CLASSES else dimension)
+
+
+def to_xarray(store: Store, names: Sequence[str] | None = None) -> "xarray.Dataset":
+    """Reads arrays of a study, finished or not, into one xarray Dataset.
+
+    Args:
+      store: from `open_study`.
+      names: which arrays; None for all. They are read whole, and checked as they are.
+
+    Returns:
+      A Dataset along `image`, whose coordinate holds the numbers of the committed images, with the
+      names of classes, methods, curves and so on as coordinates, and the configuration as
+      attributes.
+
+    Raises:
+      ImportError: xarray is not installed (extra `bridges`).
+      ValueError: an array that the study does not have.
+      StudyError: a chunk that is missing or damaged.
+    """
+    xarray = extra("xarray", "bridges")
+    arrays, images = store.arrays(), store.available()
+    chosen = list(arrays) if names is None else list(names)
+    for name in chosen:
+        _checks.check_member("names", name, tuple(arrays))
+    found = {name: (arrays[name].dimensions, arrays[name][images]) for name in chosen}
+    dimensions = {dimension for name in chosen for dimension in arrays[name].dimensions}
+    labels = {dimension: _labels(store, dimension) for dimension in sorted(dimensions - {"image"})}
+    coordinates = {dimension: each for dimension, each in labels.items() if each is not None}
+    attributes = {key: str(value) for key, value in store.manifest["config"].items()}
+    return xarray.Dataset(found, {"image": images, **coordinates}, attributes)
+
+
+def image_columns(store: Store) -> dict[str, np.ndarray]:
+    """The scalars of every committed image, by the name of their column.
+
+    An array with one further dimension gives a column for each place along it, such as
+    `logits_cat` or `empty_active`; maps, curves and matrices are no scalars and left out.
+
+    Raises:
+      StudyError: a chunk that is missing or damaged.
+    """
+    images = store.available()
+    columns = {"image": images}
+    for name, array in store.arrays().items():
+        if array.ndim == 1:
+            columns[name] = array[images]
+        elif array.ndim == 2:
+            labels = _labels(store, array.dimensions[1]) or range(array.shape[1])
+            values = array[images]
+            columns |= {f"{name}_{label}": values[:, at] for at, label in enumerate(labels)}
+    return columns

@@ -10,6 +10,7 @@ OPTIONAL = (
     "array_record",
     "etils",
     "flax",
+    "h5py",
     "grain",
     "matplotlib",
     "optax",
@@ -20,6 +21,7 @@ OPTIONAL = (
     "tensorstore",
     "tqdm",
     "tyro",
+    "xarray",
 )
 
 

@@ -35,6 +35,7 @@ HOST = (
     "_progress",
     "_provenance",
     "_run_config",
+    "bridges",
     "checkpoint",
     "cli",
     "data",
@@ -59,12 +60,14 @@ FRONTS = {"study": "study._step"}
 OPTIONAL = {
     "array_record",
     "grain",
+    "h5py",
     "libtpu",
     "mlxtend",
     "tensorflow",
     "tensorflow_datasets",
     "torch",
     "transformers",
+    "xarray",
 }
 
 

@@ -152,7 +152,7 @@ def captum_methods(noise: np.ndarray) -> dict[str, Attribute]:
     def smooth_grad(net: Any, x: Any) -> Any:
         drawn = torch.from_numpy(np.ascontiguousarray(noise.transpose(0, 3, 1, 2)))
         tunnel = attr.NoiseTunnel(attr.Saliency(net))
-        with mock.patch.object(torch, "normal", lambda mean, std: drawn):
+        with mock.patch.object(torch, "normal", return_value=drawn):
             return tunnel.attribute(x, nt_samples=SAMPLES, stdevs=NOISE, target=TARGET, abs=False)
 
     def cam(net: Any, x: Any) -> Any:

@@ -71,6 +71,7 @@ from signsal_jax.scaling import normalize_maps as normalize_maps, reduce_channel
 
 if TYPE_CHECKING:
     from signsal_jax import (
+        bridges as bridges,
         brightness as brightness,
         checkpoint as checkpoint,
         data as data,
@@ -90,6 +91,7 @@ __version__ = "0.2.0"
 # Flax, orbax and the storage of studies take longer to import than everything else together, so
 # these modules are imported on first use.
 _SUBMODULES = (
+    "bridges",
     "brightness",
     "checkpoint",
     "data",

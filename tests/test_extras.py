@@ -10,6 +10,7 @@ OPTIONAL = (
     "array_record",
     "etils",
     "flax",
+    "h5py",
     "grain",
     "matplotlib",
     "optax",
@@ -21,6 +22,7 @@ OPTIONAL = (
     "tensorstore",
     "tqdm",
     "tyro",
+    "xarray",
 )
 REPORT = "report = signsal_jax.report\n"
 

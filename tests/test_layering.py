@@ -35,6 +35,7 @@ HOST = (
     "_progress",
     "_provenance",
     "_run_config",
+    "bridges",
     "checkpoint",
     "cli",
     "data",
@@ -61,12 +62,14 @@ FRONTS = {"study": "study._step"}
 OPTIONAL = {
     "array_record",
     "grain",
+    "h5py",
     "libtpu",
     "mlxtend",
     "tensorflow",
     "tensorflow_datasets",
     "torch",
     "transformers",
+    "xarray",
 }
 
 

@@ -19,13 +19,14 @@ import numpy as np
 DATA = Path(__file__).parents[1] / "tests" / "data"
 SEED = 42
 NUM_CLASSES = 4
-SIZES = {"cifar": (224, 33), "imagenet": (224, 65)}
+SIZES = {"cifar": (224, 33), "imagenet": (224, 65), "vit": (224,)}
 ATTEMPTS, STABLE = 20, 1e-4
 
 
 def sizes_of(name: str) -> tuple[int, ...]:
-    """The image sizes recorded for a network: 224 and an odd one."""
-    return SIZES["cifar" if name.startswith("cifar") else "imagenet"]
+    """The image sizes recorded for a network: 224 and, unless its positions are learned, an odd
+    one."""
+    return SIZES.get(name.split("_")[0], SIZES["imagenet"])
 
 
 def seeded_arrays(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
@@ -90,12 +91,8 @@ def _transformers_vit(features: int, heads: int) -> Any:
         ViTForImageClassification,
     )
 
-    class Interpolating(ViTForImageClassification):
-        def forward(self, pixels: Any) -> Any:
-            return super().forward(pixels, interpolate_pos_encoding=pixels.shape[-1] != 224)
-
     # The published networks of timm have this epsilon; transformers' default is 1e-12.
-    return Interpolating(
+    return ViTForImageClassification(
         ViTConfig(
             num_labels=NUM_CLASSES,
             hidden_size=features,
@@ -175,6 +172,14 @@ def _torchvision(name: str) -> Any:
     return torchvision.models.get_model(name, num_classes=NUM_CLASSES)
 
 
+def _torchvision_vit(features: int, heads: int) -> Any:
+    import torchvision  # pyright: ignore[reportMissingImports]
+
+    return torchvision.models.VisionTransformer(
+        224, 16, 12, heads, features, 4 * features, num_classes=NUM_CLASSES
+    )
+
+
 def _timm(name: str) -> Any:
     import timm  # pyright: ignore[reportMissingImports]
 
@@ -185,7 +190,7 @@ LAYOUTS: dict[tuple[str, str], Callable[[], Any]] = {
     ("resnet50", "torchvision, timm"): lambda: _torchvision("resnet50"),
     ("convnext_tiny", "torchvision"): lambda: _torchvision("convnext_tiny"),
     ("convnext_tiny", "timm"): lambda: _timm("convnext_tiny"),
-    ("vit_b_16", "torchvision"): lambda: _torchvision("vit_b_16"),
+    ("vit_ti_16", "torchvision"): lambda: _torchvision_vit(192, 3),
     ("vit_ti_16", "timm"): lambda: _timm("vit_tiny_patch16_224"),
     ("efficientnet_lite0", "timm"): lambda: _timm("tf_efficientnet_lite0"),
 }
@@ -268,7 +273,7 @@ def record_layouts() -> dict[str, np.ndarray]:
     for (name, source), build in LAYOUTS.items():
         network = build().eval()
         _fill(network)
-        image = seeded_image(sizes_of(name)[1], SEED).astype(np.float64)
+        image = seeded_image(sizes_of(name)[-1], SEED).astype(np.float64)
         recorded[f"{name}/{source}"], _ = _logits_and_jacobian(network, image)
     return recorded
 

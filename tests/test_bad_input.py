@@ -87,8 +87,21 @@ CASES = [
             "rivals": NOT_RIVALS,
             "class_chunk": NOT_A_CHUNK,
             "output": NOT_A_NAME,
+            "through": NOT_A_NAME,
         },
     ),
+    (
+        gradients.resolve_through,
+        {"through": "auto", **CLASSIFIER},
+        {
+            "through": NOT_A_NAME,
+            "apply_fn": NOT_CALLABLE,
+            "images": NOT_IMAGES,
+            "estimator": NOT_AN_ESTIMATOR,
+            "output": NOT_A_NAME,
+        },
+    ),
+    (gradients.narrowest_cut, CLASSIFIER, {"apply_fn": NOT_CALLABLE, "images": NOT_IMAGES}),
     (
         signsal_jax.saliency_maps,
         CLASSIFIER,
@@ -102,6 +115,7 @@ CASES = [
             "channel": NOT_A_NAME,
             "ties": NOT_A_NAME,
             "normalize": NOT_A_FLAG,
+            "through": NOT_A_NAME,
         },
     ),
     (
@@ -126,6 +140,7 @@ CASES = [
             **GRADIENT,
             "target": [None, *NOT_CLASSES],
             "class_chunk": NOT_A_CHUNK,
+            "through": NOT_A_NAME,
             "mesh": [None, "x", 3, jax.devices()],
         },
     ),

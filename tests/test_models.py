@@ -31,7 +31,13 @@ _spec.loader.exec_module(parity)
 CASES = [(name, size) for name in parity.NETWORKS for size in parity.sizes_of(name)]
 # Every case compiles a whole network, and its pullback if gradients are compared.
 LOGITS_ONLY = {("resnet50", 65), ("convnext_tiny", 65)}
-QUICK = {*LOGITS_ONLY, ("resnet18", 65), ("efficientnet_lite0", 65), ("cifar_resnet20", 33)}
+QUICK = {
+    *LOGITS_ONLY,
+    ("resnet18", 65),
+    ("efficientnet_lite0", 65),
+    ("cifar_resnet20", 33),
+    ("vit_ti_16", 224),
+}
 SLOW = bool(os.environ.get("SIGNSAL_SLOW_TESTS"))
 
 # Parameters (without batch statistics) of the published networks: the documentation of
@@ -41,6 +47,9 @@ PARAMETERS = {
     "resnet34": 21_797_672,
     "resnet50": 25_557_032,
     "convnext_tiny": 28_589_128,
+    "vit_ti_16": 5_717_416,
+    "vit_s_16": 22_050_664,
+    "vit_b_16": 86_567_656,
     "efficientnet_lite0": 4_652_008,
     "cifar_resnet20": 269_722,
     "cifar_resnet32": 464_154,
@@ -128,7 +137,7 @@ def test_every_layout_is_that_of_its_library(seeded):
     assert set(recorded) == {f"{name}/{source}" for name, source in parity.LAYOUTS}
     for name, source in parity.LAYOUTS:
         apply_fn, variables = seeded(name, source)
-        image = parity.seeded_image(parity.sizes_of(name)[1], parity.SEED)
+        image = parity.seeded_image(parity.sizes_of(name)[-1], parity.SEED)
         expected = recorded[f"{name}/{source}"]
         logits = jax.jit(apply_fn)(variables, image)
         assert abs(logits - expected).max() < 1e-4 * abs(expected).max(), (name, source)
@@ -174,7 +183,8 @@ def test_published_parameter_counts(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["cnn", "resnet50", "convnext_tiny", "efficientnet_lite0", "cifar_resnet20"]
+    "name",
+    ["cnn", "resnet50", "convnext_tiny", "efficientnet_lite0", "vit_ti_16", "cifar_resnet20"],
 )
 def test_networks_take_any_size_and_number_of_channels(name):
     size = registry.image_size(name) + 1

@@ -166,8 +166,11 @@ def _composes(cut: Cut, estimator: Estimator, output: str) -> bool:
 def _pays(cut: Cut, images: Images, rivals: Any, devices: int) -> bool:
     if feature_bytes(cut, images, devices) > FEATURE_BYTES:
         return False
-    few = isinstance(rivals, int | np.integer)
-    compared = cut.classes if isinstance(rivals, str) else 1 + (int(rivals) if few else len(rivals))
+    compared = cut.classes
+    if isinstance(rivals, int | np.integer):
+        compared = 1 + int(rivals)
+    elif not isinstance(rivals, str) and hasattr(rivals, "__len__"):
+        compared = 1 + len(rivals)
     pixels = math.prod(images.shape[1:])
     by_scores = compared * (cut.body_flops + cut.tail_flops)
     product = 2 * compared * cut.width * pixels

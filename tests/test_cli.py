@@ -662,8 +662,8 @@ def test_evaluate_end_to_end(toy, tmp_path, capsys, sets):
     with np.load(out / "examples.npz") as arrays:
         assert [image["title"] for image in page["images"]] == arrays["titles"].tolist()
         for place, image in enumerate(page["images"]):
-            shown = [entry["index"] for entry in image["classes"]]
-            assert shown == arrays[f"classes: {place} classes"].tolist()
+            indices = [entry["index"] for entry in image["classes"]]
+            assert indices == arrays[f"classes: {place} classes"].tolist()
             assert image["views"][0]["deleted"]["methods"] == list(METHODS)
 
     # The report again, from the folder alone: the same files, nothing else.

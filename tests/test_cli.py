@@ -653,6 +653,19 @@ def test_evaluate_end_to_end(toy, tmp_path, capsys, sets):
     written |= {f"table.{kind}" for kind in ("md", "csv", "tex")}
     assert {file.name for file in out.iterdir()} == {*written, "study", "examples.npz"}
 
+    page = (out / "explorer.html").read_text().partition('id="content">')[2]
+    page = json.loads(page.partition("</script>")[0])
+    curves = results["results"]["curves"]
+    assert [row[:3] for row in page["tables"][0]["rows"]] == [
+        [curve["fill"], curve["map"], curve["auc"]["mean"]] for curve in curves
+    ]
+    with np.load(out / "examples.npz") as arrays:
+        assert [image["title"] for image in page["images"]] == arrays["titles"].tolist()
+        for place, image in enumerate(page["images"]):
+            indices = [entry["index"] for entry in image["classes"]]
+            assert indices == arrays[f"classes: {place} classes"].tolist()
+            assert image["views"][0]["deleted"]["methods"] == list(METHODS)
+
     # The report again, from the folder alone: the same files, nothing else.
     before = runs.contents(out)
     for name in written:

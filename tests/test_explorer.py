@@ -156,6 +156,7 @@ def test_several_estimators_and_an_invalid_image(explored):
     assert [entry["name"] for entry in squares["maps"]] == ["vanilla"]
     assert first["classes"][first["target"]]["index"] == 1
     assert [view["finite"] for view in (plain, second["views"][0])] == [True, False]
+    assert [view["signed"] for view in (plain, squares)] == [True, False]
 
 
 def test_no_text_of_others_is_markup(explored):

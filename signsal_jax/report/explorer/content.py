@@ -82,6 +82,7 @@ def _view(subject: Subject, view: View, cell: int) -> dict[str, Any]:
     arrays = [view.gradients, *view.maps.values(), *view.signed.values()]
     return {
         "finite": all(bool(np.isfinite(values).all()) for values in arrays),
+        "signed": bool(view.signed),
         "gradients": pack_signed(_cells(view.gradients, cell, "sum")),
         "maps": signed + shares,
         "deleted": None if view.deleted is None else _deleted(subject, view.deleted),

@@ -91,11 +91,13 @@ export function render({ model, el }) {
   const subtitle = h("p", { class: "subtitle" });
   const invalid = h("p", { class: "note" }, "Some numbers of this image are not finite. They are"
     + " shown as zero.");
+  const unsigned = h("p", { class: "note" }, "This estimator gives magnitudes: its numbers have no"
+    + " sign.");
   const save = (format) => () => download(format, shown.image, shown.view,
     [...shown.classes, ...shown.maps]);
   const explorer = h("main", {},
     h("fieldset", { class: "images" }, h("legend", {}, "Image"), ...thumbnails),
-    h("div", { class: "line" }, subtitle, chooser), invalid,
+    h("div", { class: "line" }, subtitle, chooser), invalid, unsigned,
     h("div", { class: "views" },
       h("div", { class: "maps" }, ...Object.values(panels).map(({ element }) => element)),
       pixel.element, deletion.element),
@@ -143,6 +145,7 @@ export function render({ model, el }) {
     estimator.value = String(state.estimator);
     chooser.hidden = image.views.length < 2;
     invalid.hidden = shown.view.finite;
+    unsigned.hidden = shown.view.signed;
     const [best, target] = [image.classes[0], image.classes[image.target]];
     setText(subtitle, `The network says ${best.name}`
       + (best.probability === null ? "" : ` (${(100 * best.probability).toFixed(1)} %)`)

@@ -61,7 +61,7 @@ class View(NamedTuple):
     Attributes:
       gradients, deleted: see `ClassGradients`.
       maps: by name `[h, w]`, in [0, 1].
-      signed: by name `[h, w]`, see `brightness.brightness_maps`.
+      signed: by name `[h, w]`, see `brightness.brightness_maps`; none without a sign.
     """
 
     gradients: Float[np.ndarray, "m h w"]

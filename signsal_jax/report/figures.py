@@ -22,7 +22,7 @@ _COLORS = {
 _AS_WRITTEN: Any = {"parse_math": False}
 
 
-def _save(figure: Figure, path: Path) -> Path:
+def save_figure(figure: Figure, path: Path) -> Path:
     return _files.write_atomically(
         path, lambda temporary: figure.savefig(temporary, dpi=150, bbox_inches="tight")
     )
@@ -59,4 +59,4 @@ def curves_figure(summary: dict[str, Any], path: Path, title: str = "", note: st
         figure.suptitle(title, fontsize=10, **_AS_WRITTEN)
     figure.tight_layout()
     _write_note(figure, note)
-    return _save(figure, path)
+    return save_figure(figure, path)

@@ -25,7 +25,7 @@ from signsal_jax import _checks
 from signsal_jax.truth.render import CELL, CELLS, SHAPES, SIZE, Scene, texture
 
 GAP = 0.08
-SHARPNESS = 32.0
+SHARPNESS = 16.0
 WEAKEST, STRONGEST = 0.1, 0.35
 _ABSENT_SHARE = 0.25
 SPLITS = ("train", "test")

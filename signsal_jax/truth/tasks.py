@@ -262,7 +262,7 @@ def keys_of(split: str, indices: Int[Array, " n"], stream: int = 0) -> Array:
     return jax.vmap(jax.random.fold_in, (None, 0))(start, indices)
 
 
-def batch(task: Task, split: str, start: int, count: int, stream: int = 0) -> Sample:
+def batch(task: Task, split: str, start: int | Array, count: int, stream: int = 0) -> Sample:
     """Draws the samples `start` to `start + count - 1` of a split.
 
     Args:

@@ -136,13 +136,13 @@ def train_network(
     size = _BATCH.get(name, _BATCH_OF_OTHERS)
 
     @jax.jit
-    def draw(number: Array) -> tuple[Array, Array]:
-        drawn = batch(task, "train", number * size, size, seed)
+    def draw(start: Array) -> tuple[Array, Array]:
+        drawn = batch(task, "train", start, size, seed)
         return jax.vmap(render_scene)(drawn.scene), drawn.scores
 
     cost = jnp.inf
     for number in range(steps):
-        images, scores = draw(jnp.asarray(number))
+        images, scores = draw(jnp.asarray(number * size))
         params, rest, state, cost = program.step(params, rest, state, images, scores)
     if not jnp.isfinite(cost):
         raise FloatingPointError(f"the loss of {name} on {task.name} is not finite: {cost}")

@@ -81,6 +81,7 @@ if TYPE_CHECKING:
         sharding as sharding,
         statistics as statistics,
         study as study,
+        truth as truth,
         weights as weights,
     )
     from signsal_jax.models import from_nnx as from_nnx
@@ -101,6 +102,7 @@ _SUBMODULES = (
     "sharding",
     "statistics",
     "study",
+    "truth",
     "weights",
 )
 _LAZY_NAMES = {"from_nnx": "models", "open_study": "study"}

@@ -21,6 +21,7 @@ FLOORS = (
     ("maps",),
     ("attribution", "brightness", "contrasts", "statistics", "models"),
     ("evaluations",),
+    ("truth",),
     ("study._config",),
     ("study._table",),
     ("study._step",),
@@ -54,6 +55,8 @@ HOST = (
     "study._run",
     "study._store",
     "study._workers",
+    "truth.run",
+    "truth.training",
 )
 # A package whose pure part stands on the floors and whose storage is a host: its names come from
 # both, the latter lazily.

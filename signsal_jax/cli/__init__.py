@@ -28,6 +28,7 @@ from signsal_jax.cli.plan import Plan
 from signsal_jax.cli.prepare import Prepare
 from signsal_jax.cli.report import Report
 from signsal_jax.cli.study import Study
+from signsal_jax.cli.truth import Truth
 from signsal_jax.study import UnfinishedError
 
 COMMANDS = {
@@ -37,6 +38,7 @@ COMMANDS = {
     "plan": Plan,
     "study": Study,
     "prepare": Prepare,
+    "truth": Truth,
 }
 UNFINISHED = 75  # EX_TEMPFAIL of sysexits.h: try again
 

@@ -27,7 +27,7 @@ _STYLES = {
 _AS_WRITTEN: Any = {"parse_math": False}
 
 
-def _save(figure: Figure, path: Path) -> Path:
+def save_figure(figure: Figure, path: Path) -> Path:
     return _files.write_atomically(
         path, lambda temporary: figure.savefig(temporary, dpi=150, bbox_inches="tight")
     )
@@ -86,7 +86,7 @@ def curves_figure(
         figure.suptitle(title, fontsize=10, **_AS_WRITTEN)
     figure.tight_layout()
     _write_note(figure, note)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def _one_random_order(curves: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

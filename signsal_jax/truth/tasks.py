@@ -25,7 +25,7 @@ from signsal_jax import _checks
 from signsal_jax.truth.render import CELL, CELLS, SHAPES, SIZE, Scene, texture
 
 GAP = 0.08
-SHARPNESS = 32.0
+SHARPNESS = 16.0
 WEAKEST, STRONGEST = 0.1, 0.35
 _ABSENT_SHARE = 0.25
 SPLITS = ("train", "test")
@@ -262,7 +262,7 @@ def keys_of(split: str, indices: Int[Array, " n"], stream: int = 0) -> Array:
     return jax.vmap(jax.random.fold_in, (None, 0))(start, indices)
 
 
-def batch(task: Task, split: str, start: int, count: int, stream: int = 0) -> Sample:
+def batch(task: Task, split: str, start: int | Array, count: int, stream: int = 0) -> Sample:
     """Draws the samples `start` to `start + count - 1` of a split.
 
     Args:

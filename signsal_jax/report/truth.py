@@ -1,0 +1,131 @@
+"""Tables and the figure of the benchmark with known truth."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from signsal_jax.report.figures import save_figure
+
+_SCORES = ("mass", "rank", "precision", "chance", "sign_pixels", "sign_covered", "sign_marks")
+_HEADS = (
+    *("map", "mass", "rank", "average precision", "chance"),
+    *("sign, pixels", "pixels with a sign", "sign, marks", "rival"),
+)
+_PANELS = {
+    "precision": "average precision (true pixels by chance: in brackets)",
+    "sign_marks": "sign of marks",
+}
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join([_line(heads), _line(["---"] * len(heads)), *map(_line, rows)]) + "\n"
+
+
+def _means(rows: Sequence[dict[str, Any]], name: str, score: str) -> list[float]:
+    """The means of a score over the rows where something could be asked."""
+    found = [row["maps"][name].get(score) for row in rows]
+    return [value["mean"] for value in found if value is not None]
+
+
+def _shown(values: Sequence[float]) -> str:
+    return f"{np.mean(values):.3f}" if len(values) else ""
+
+
+def network_label(row: dict[str, Any]) -> str:
+    """The network of a row, and whether it is the adversarially trained twin."""
+    return row["network"] + (", adversarial" if row["adversarial"] else "")
+
+
+def network_table(rows: Sequence[dict[str, Any]]) -> str:
+    """Which networks use the design, in Markdown, one row each."""
+    lines = []
+    for row in rows:
+        known = [row["agreement"], row["leak"]]
+        lines.append(
+            [
+                row["task"],
+                network_label(row),
+                str(row["seed"]),
+                f"{row['accuracy']:.3f}",
+                *("" if value is None else f"{value:.3f}" for value in known),
+                "yes" if row["counts"] else "no",
+            ]
+        )
+    heads = ("task", "network", "seed", "accuracy", "agreement", "leak", "counts")
+    return _table(heads, lines)
+
+
+def map_table(rows: Sequence[dict[str, Any]]) -> str:
+    """The scores of each map in Markdown: means over the rows given, which are to count."""
+    lines = []
+    for name in rows[0]["maps"] if rows else ():
+        lines.append([name, *(_shown(_means(rows, name, s)) for s in (*_SCORES, "rival"))])
+    return _table(_HEADS, lines)
+
+
+def task_table(rows: Sequence[dict[str, Any]], score: str) -> str:
+    """One score by map and task in Markdown, means over the rows given."""
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    of_task: Callable[[str], list[Any]] = lambda task: [r for r in rows if r["task"] == task]  # noqa: E731
+    lines = [
+        [name, *(_shown(_means(of_task(task), name, score)) for task in tasks)]
+        for name in (rows[0]["maps"] if rows else ())
+    ]
+    return _table(["map", *tasks], lines)
+
+
+def truth_markdown(rows: Sequence[dict[str, Any]], command: str, seconds: float) -> str:
+    """The whole report in Markdown; says first what does not count."""
+    counting = [row for row in rows if row["counts"]]
+    parts = [
+        f"Made by `{command}` in {seconds / 60:.1f} minutes.\n",
+        f"{len(counting)} of {len(rows)} networks count: they classify at least 99 % of the test "
+        "images right and agree with the design on at least 99 % of marks and rivals.\n",
+        network_table(rows),
+    ]
+    if counting:
+        parts += [
+            "Means over the networks that count:\n",
+            map_table(counting),
+            "Average precision by task:\n",
+            task_table(counting, "precision"),
+            "Share of marks with the right sign, by task:\n",
+            task_table(counting, "sign_marks"),
+        ]
+    return "\n".join(parts)
+
+
+def truth_figure(rows: Sequence[dict[str, Any]], path: Path) -> Path:
+    """Draws average precision and sign accuracy as matrices of map x task, means over the rows."""
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    names = list(rows[0]["maps"])
+    figure = Figure(figsize=(13, 0.36 * len(names) + 1.6))
+    axes = figure.subplots(1, 2, sharey=True)
+    for axis, (score, title) in zip(axes, _PANELS.items(), strict=True):
+        values = np.full((len(names), len(tasks)), np.nan)
+        for column, task in enumerate(tasks):
+            of_task = [row for row in rows if row["task"] == task]
+            for line, name in enumerate(names):
+                means = _means(of_task, name, score)
+                if not means:
+                    continue
+                values[line, column] = np.mean(means)
+                text = f"{values[line, column]:.2f}"
+                if score == "precision":
+                    text += f" ({np.mean(_means(of_task, name, 'chance')):.2f})"
+                color = "white" if values[line, column] < 0.5 else "black"
+                style: Any = {"ha": "center", "va": "center", "fontsize": 7, "color": color}
+                axis.text(column, line, text, **style)
+        axis.imshow(values, vmin=0, vmax=1, cmap="viridis", aspect="auto")
+        axis.set_xticks(range(len(tasks)), tasks, fontsize=8)
+        axis.set_yticks(range(len(names)), names, fontsize=8)
+        axis.set_title(title, fontsize=10)
+    figure.tight_layout()
+    return save_figure(figure, path)

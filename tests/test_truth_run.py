@@ -1,0 +1,129 @@
+"""The benchmark end to end, on networks that are set by hand or tiny."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from signsal_jax import cli, truth
+from signsal_jax.truth import run, training
+from signsal_jax.truth.explain import MAPS
+
+TINY = ["--tasks", "bright", "--networks", "cnn", "--seeds", "1", "--steps", "1", "--images", "24"]
+
+
+@pytest.fixture
+def by_hand(monkeypatch):
+    """In place of training, the anchor; counts the calls."""
+    calls = []
+
+    def train_network(task, name, **settings):
+        calls.append((task.name, name, settings))
+        return training.Trained(*truth.anchor(task))
+
+    monkeypatch.setattr(run, "train_network", train_network)
+    return calls
+
+
+@pytest.mark.usefixtures("no_compilation_cache")
+def test_the_command_scores_and_resumes(tmp_path, by_hand, capsys):
+    command = ["truth", "--out", str(tmp_path), *TINY]
+    assert cli.main(command) == 0
+    assert by_hand == [("bright", "cnn", {"seed": 0, "steps": 1, "adversarial": False})]
+    results = json.loads((tmp_path / "truth.json").read_text())
+    (row,) = results["rows"]
+    assert row["counts"]
+    assert (row["accuracy"], row["agreement"]) == (1, 1)
+    assert [*row["maps"]] == [*MAPS]
+    assert row["maps"]["weighted_contrast"]["sign_pixels"]["mean"] == 1
+    assert row["maps"]["active"]["rival"]["mean"] == 1
+    for name in ("mass", "rank"):
+        score, chance = (row["maps"]["random"][key] for key in (name, "chance"))
+        assert score["low"] <= chance["high"]
+        assert chance["low"] <= score["high"]
+    assert "signsal truth --tasks bright --networks cnn" in (tmp_path / "truth.md").read_text()
+    assert (tmp_path / "truth.png").stat().st_size > 1000
+    # The row is there: nothing is trained again, also after a kill before the tables.
+    (tmp_path / "truth.json").unlink()
+    assert cli.main(command) == 0
+    assert len(by_hand) == 1
+    assert json.loads((tmp_path / "truth.json").read_text())["rows"] == [row]
+    capsys.readouterr()
+
+
+def test_other_settings_are_another_row(tmp_path):
+    identity = run.TruthConfig(("dark",), ("cnn",), seeds=1).rows()[0]
+    path = tmp_path / "row.json"
+    path.write_text(json.dumps({**identity, "accuracy": 1}))
+    assert run._existing(path, identity) is not None
+    assert run._existing(path, {**identity, "steps": 3}) is None
+
+
+@pytest.mark.usefixtures("no_compilation_cache")
+def test_maps_of_ones_own(tmp_path, capsys):
+    """The truth itself is the perfect map; its opposite finds the pixels with every sign wrong."""
+    task = truth.TASKS["bright"]
+    samples = jax.jit(lambda: truth.batch(task, "test", 0, 4))()
+    marks, direction, _ = run.known(task, samples)
+    perfect = np.asarray((marks * direction[:, :, None, None, None]).sum(1))
+    np.save(tmp_path / "maps.npy", perfect)
+    assert cli.main(["truth", "--tasks", "bright", "--maps", str(tmp_path / "maps.npy")]) == 0
+    lines = dict(line.split()[:2] for line in capsys.readouterr().out.splitlines())
+    for name in ("mass", "rank", "precision", "sign_pixels", "sign_covered", "sign_marks"):
+        assert float(lines[name]) == 1, name
+    assert run.score_own(task, -perfect)["sign_pixels"]["mean"] == 0
+    assert run.score_own(task, np.abs(perfect))["precision"]["mean"] == 1
+    assert "sign_pixels" not in run.score_own(task, np.abs(perfect[..., 0]))
+
+
+@pytest.mark.usefixtures("no_compilation_cache")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--maps", "maps.npy"], "--maps: expected one task in --tasks"),
+        (["--tasks", "dark", "--maps", "text.npy"], "expected a .npy file of numbers"),
+        (["--tasks", "dark", "--maps", "small.npy"], "maps: expected [n, 32, 32]"),
+        (["--seeds", "0"], "--seeds: expected at least 1, got 0"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.npy").write_text("no numbers")
+    np.save(tmp_path / "small.npy", np.zeros((2, 8, 8)))
+    assert cli.main(["truth", *arguments]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_summaries_are_means_over_marks_of_right_images():
+    values = np.asarray([[1.0, np.nan], [0.0, 1.0], [np.nan, np.nan], [5.0, 5.0]])
+    found = run.summarize({"a": values, "b": values[:, 1] * np.nan}, np.arange(4) < 3)
+    assert found["b"] is None
+    assert found["a"]["mean"] == pytest.approx(2 / 3)
+    assert found["a"]["images"] == 2
+    assert found["a"]["low"] <= 2 / 3 <= found["a"]["high"]
+
+
+class _Small(nnx.Module):
+    def __init__(self, classes, rngs):
+        self.kernel = nnx.Param(jax.random.normal(rngs.params(), (32 * 32 * 3, classes)) * 1e-3)
+
+    def __call__(self, images):
+        return images.reshape(len(images), -1) @ self.kernel[...]
+
+
+def test_training_is_deterministic_and_adversaries_change_it(monkeypatch):
+    monkeypatch.setitem(training._MAKERS, "small", lambda classes, rngs: _Small(classes, rngs))
+    monkeypatch.setattr(training, "NETWORKS", (*training.NETWORKS, "small"))
+    task = truth.TASKS["position"]
+    first, again, twin = (
+        training.train_network(task, "small", steps=3, adversarial=adversarial)
+        for adversarial in (False, False, True)
+    )
+    leaves = [jax.tree.leaves(trained.variables) for trained in (first, again, twin)]
+    assert all(jnp.array_equal(a, b) for a, b in zip(leaves[0], leaves[1], strict=True))
+    assert not all(jnp.array_equal(a, b) for a, b in zip(leaves[0], leaves[2], strict=True))
+    with pytest.raises(ValueError, match="name: expected one of cnn"):
+        training.train_network(task, "vgg")

@@ -73,7 +73,7 @@ def test_nothing_known_is_nothing_imputed(images):
 @pytest.mark.usefixtures("no_typecheck")
 def test_wrong_arguments(images):
     mask = np.full((3, SIZE, SIZE), True)
-    with pytest.raises(ValueError, match="noise: expected at least 0, got -1"):
+    with pytest.raises(ValueError, match="noise: expected at least 0 and finite, got -1"):
         linear_imputation(images, mask, key=KEY, noise=-1)
     with pytest.raises(ValueError, match="mask: expected the images' shape"):
         linear_imputation(images, mask[:1], key=KEY)

@@ -1,5 +1,7 @@
 """Deletion with fills that look like the image: blurred, and noisy linear imputation (ROAD)."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -67,8 +69,8 @@ def linear_imputation(
         )
     _checks.check_key("key", key)
     noise = _checks.check_real("noise", noise)
-    if noise < 0:
-        raise ValueError(f"noise: expected at least 0, got {noise}")
+    if not 0 <= noise < math.inf:
+        raise ValueError(f"noise: expected at least 0 and finite, got {noise}")
     images, hidden = jnp.asarray(images), jnp.asarray(mask)[..., None]
     known = jnp.where(hidden, 0, images)
     weights = _neighbors(jnp.ones((1, *images.shape[1:3], 1), images.dtype))

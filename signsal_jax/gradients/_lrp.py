@@ -139,8 +139,10 @@ def lrp(
     standard deviation of preprocessing) lets relevance pass unchanged. So relevance counts from
     the value that preprocessing maps to zero.
 
-    Cost: one forward pass, and one backward pass per class, which takes one to four passes per
-    layer: "epsilon" 2, "z_plus" 4, "alpha_beta" and "gamma" 8 convolutions in place of one.
+    Cost: one forward pass, and one backward pass per class. In the latter, and once more in the
+    forward pass, a layer stands for several of its kind: 1 for "epsilon", 2 for "z_plus", 4 for
+    "alpha_beta", 6 for "gamma"; about twice as many where a normalization follows it and the signs
+    of weights count.
 
     Args:
       rules: "epsilon", "z_plus", "gamma" or "alpha_beta" in all layers, or one of zennit's

@@ -16,7 +16,11 @@ exclude_patterns = ["_build"]
 
 html_theme = "sphinx_book_theme"
 html_title = f"signsal_jax {release}"
-html_theme_options = {"show_toc_level": 2, "use_download_button": False}
+html_theme_options = {
+    "show_toc_level": 2,
+    "use_download_button": False,
+    "navbar_persistent": [],  # the search of the sidebar is enough
+}
 html_static_path = ["_static"]
 html_css_files = ["wide.css"]
 
@@ -37,4 +41,5 @@ autodoc_typehints_format = "short"
 python_maximum_signature_line_length = 88
 # A field of a NamedTuple is described once, in the docstring of its class.
 napoleon_use_ivar = True
+napoleon_attr_annotations = False
 add_module_names = False

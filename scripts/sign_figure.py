@@ -71,8 +71,9 @@ def main() -> int:
         vanilla = maps_from_extrema(extrema, methods=["vanilla"]).maps["vanilla"]
         return vanilla, signed[brightness.GRADIENT], signed[brightness.COMPARED], extrema.target
 
-    *maps, target = jax.device_get(explain(model.variables, images))
-    figure = draw(images, *maps, [model.class_names[place] for place in target])
+    vanilla, gradient, compared, target = jax.device_get(explain(model.variables, images))
+    names = [model.class_names[place] for place in target]
+    figure = draw(images, vanilla, gradient, compared, names)
     _files.write_atomically(command.out, lambda file: figure.savefig(file, dpi=150))
     return 0
 

@@ -10,6 +10,7 @@ The pages are plain Markdown, readable as they are. For the build,
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 from sphinx.application import Sphinx
 
@@ -72,7 +73,16 @@ def _make_cells(app: Sphinx, docname: str, content: list[str]) -> None:
     content[0] = text
 
 
+def _short_names(
+    app: Sphinx, what: str, name: str, value: Any, options: Any, arguments: Any, returned: Any
+) -> tuple[Any, Any]:
+    """Arrays by the name that people import, not by where JAX keeps them."""
+    short = [text and text.replace("jaxlib._jax.Array", "Array") for text in (arguments, returned)]
+    return short[0], short[1]
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("builder-inited", _write_pages)
+    app.connect("autodoc-process-signature", _short_names)
     app.connect("source-read", _make_cells)
     return {"parallel_read_safe": True}

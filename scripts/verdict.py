@@ -27,7 +27,16 @@ from signsal_jax.study import open_study
 RESULTS = Path(__file__).parent / "results"
 _LEVEL = 0.05
 _REFERENCES = ("random", "vanilla")
-_HEADER = ("row", "evaluation", "map", "mean", "reference", "difference", "corrected interval")
+_HEADER = (
+    "row",
+    "evaluation",
+    "images",
+    "map",
+    "mean",
+    "reference",
+    "difference",
+    "corrected interval",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +124,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             (
                 str(number),
                 f"{row['evaluation']} ({'higher' if row['better'] > 0 else 'lower'} is better)",
+                f"{row['images']:,}",
                 row["map"],
                 f"{row['mean']:.4f}",
                 row["reference"],

@@ -114,7 +114,7 @@ def test_a_verdict_corrects_for_the_number_of_comparisons(scores):
         assert row["decided"] == going
         assert (row["low"] > 0 or row["high"] < 0) >= row["decided"]
         assert row["effect_low"] < row["effect"] < row["effect_high"]
-    assert "| 1 | deletion, black (lower is better) |" in verdict.table(rows)
+    assert "| 1 | deletion, black (lower is better) | 59 |" in verdict.table(rows)
 
 
 def test_a_map_that_is_its_own_reference_is_undecided():

@@ -111,6 +111,7 @@ def test_nothing_to_score_is_nan():
     assert np.isnan(truth.pixel_scores(0 * values, values > 1).mass[0])
 
 
+@pytest.mark.usefixtures("no_typecheck")
 def test_wrong_shapes_are_named():
     values, marks = jnp.ones((1, 2, 2, 1)), jnp.ones((1, 3, 2, 2, 1))
     with pytest.raises(ValueError, match="true: expected shape"):

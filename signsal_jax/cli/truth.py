@@ -1,7 +1,6 @@
 """`signsal truth`: which maps find marks whose effect is known by construction."""
 
 import dataclasses
-import time
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -50,15 +49,11 @@ class Truth:
             return self._score_own(self.maps)
         config = self._config()
         _files.check_writable(self.out)
-        start = time.perf_counter()
         rows = run(config, self.out)
-        seconds = time.perf_counter() - start
         command = f"signsal truth{self._flags()}"
         counting = [row for row in rows if row["counts"]]
-        text = report.truth_markdown(rows, command, seconds)
-        _files.write_json(
-            self.out / "truth.json", {"command": command, "seconds": seconds, "rows": rows}
-        )
+        text = report.truth_markdown(rows, command)
+        _files.write_json(self.out / "truth.json", {"command": command, "rows": rows})
         _files.write_text(self.out / "truth.md", text)
         if counting:
             report.truth_figure(counting, self.out / "truth.png")

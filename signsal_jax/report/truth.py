@@ -81,11 +81,15 @@ def task_table(rows: Sequence[dict[str, Any]], score: str) -> str:
     return _table(["map", *tasks], lines)
 
 
-def truth_markdown(rows: Sequence[dict[str, Any]], command: str, seconds: float) -> str:
+def truth_markdown(rows: Sequence[dict[str, Any]], command: str) -> str:
     """The whole report in Markdown; says first what does not count."""
     counting = [row for row in rows if row["counts"]]
+    # Of the rows, since a run may have been continued.
+    took, cores = (
+        sum(row["seconds"][name] for row in rows) / 60 for name in ("all", "all, of all cores")
+    )
     parts = [
-        f"Made by `{command}` in {seconds / 60:.1f} minutes.\n",
+        f"Made by `{command}`: {took:.1f} minutes, {cores:.1f} of all cores together.\n",
         f"{len(counting)} of {len(rows)} networks count: they classify at least 99 % of the test "
         "images right and agree with the design on at least 99 % of marks and rivals.\n",
         network_table(rows),

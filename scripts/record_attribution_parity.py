@@ -25,6 +25,7 @@ SIZES = {"small": 12, "resnet20": 32, "resnet20_trained": 32}
 """The networks and the side of their image."""
 STEPS, SAMPLES, NOISE, MAX_SIGMA = 5, 3, 0.1, 3.0
 FRACTION, MAX_DISTANCE = 0.3, 0.1
+EPSILON = 1e-12
 MEAN, STD = (0.5, 0.4, 0.45), (0.25, 0.3, 0.2)
 """The preprocessing in front of the network for composites that know the range of pixels."""
 SMALL_SHAPES = {
@@ -148,12 +149,21 @@ def captum_methods(noise: np.ndarray) -> dict[str, Attribute]:
     """captum's methods by the name of ours."""
     import torch  # pyright: ignore[reportMissingImports]
     from captum import attr  # pyright: ignore[reportMissingImports]
+    from captum.attr._utils import lrp_rules  # pyright: ignore[reportMissingImports]
 
     def smooth_grad(net: Any, x: Any) -> Any:
         drawn = torch.from_numpy(np.ascontiguousarray(noise.transpose(0, 3, 1, 2)))
         tunnel = attr.NoiseTunnel(attr.Saliency(net))
         with mock.patch.object(torch, "normal", return_value=drawn):
             return tunnel.attribute(x, nt_samples=SAMPLES, stdevs=NOISE, target=TARGET, abs=False)
+
+    def lrp(net: Any, x: Any) -> Any:
+        # captum adds epsilon to a convolution and to its normalization, we add it to their product:
+        # its default of 1e-9 is large enough to tell the two apart.
+        for module in net.modules():
+            if not isinstance(module, torch.nn.ReLU) and not list(module.children()):
+                module.rule = lrp_rules.EpsilonRule(EPSILON)
+        return attr.LRP(net).attribute(x, TARGET)
 
     def cam(net: Any, x: Any) -> Any:
         values = attr.LayerGradCam(net, net.features).attribute(x, TARGET)
@@ -177,7 +187,7 @@ def captum_methods(noise: np.ndarray) -> dict[str, Attribute]:
         "deconvnet": lambda net, x: attr.Deconvolution(net).attribute(x, TARGET),
         "grad_cam": cam,
         "layer_cam": layer_cam,
-        "lrp_captum": lambda net, x: attr.LRP(net).attribute(x, TARGET),
+        "lrp_captum": lrp,
     }
 
 
@@ -191,6 +201,11 @@ def zennit_methods() -> dict[str, Attribute]:
     def of(make: Callable[..., Any], **settings: Any) -> Attribute:
         def attribute(net: Any, x: Any) -> Any:
             composite = make(canonizers=[canonizers.SequentialMergeBatchNorm()], **settings)
+            # Merging leaves a normalization that still divides by sqrt(1 + eps).
+            for module in net.modules():
+                if isinstance(module, torch.nn.BatchNorm2d):
+                    module.running_var += module.eps
+                    module.eps = 0.0
             x = ((x - mean) / std).detach().requires_grad_()
             with composite.context(net) as modified:
                 scores = modified(x)

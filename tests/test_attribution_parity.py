@@ -30,7 +30,7 @@ ESTIMATORS = {
     "deconvnet": signsal_jax.deconvnet(),
     "grad_cam": signsal_jax.grad_cam(),
     "layer_cam": signsal_jax.layer_cam(),
-    "lrp_captum": signsal_jax.lrp("epsilon", epsilon=1e-9),
+    "lrp_captum": signsal_jax.lrp("epsilon", epsilon=other.EPSILON),
     "guided_integrated_gradients": signsal_jax.guided_integrated_gradients(
         fraction=other.FRACTION, max_distance=other.MAX_DISTANCE, **PATH
     ),

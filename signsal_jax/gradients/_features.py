@@ -115,7 +115,7 @@ def feature_extrema(
 
 def by_pixels(
     rows: Float[Array, "b _ n"], weights: ScoreWeights, axis: str
-) -> tuple[Float[Array, "b e m"], ScoreWeights]:
+) -> tuple[Float[Array, "b e m"], Float[Array, "_ k e"]]:
     """Inside `shard_map`: trades some features of all pixels for all features of some pixels.
 
     Pixels are padded to a multiple of the devices, the features to as many on each device.

@@ -115,7 +115,7 @@ def run_study(
     for line in store.strays():
         print(line, file=sys.stderr)
 
-    def placed(reader: ChunkReader) -> Iterator[tuple[int, tuple[Array, Array], int]]:
+    def placed(reader: ChunkReader) -> Iterator[tuple[int, tuple[Array, ...], int]]:
         for chunk, pixels, labels in reader:
             _checks.check_pixel_range(pixels)
             inputs = [sharding.pad(array, padded)[0] for array in (pixels, labels)]

@@ -12,6 +12,7 @@ from scripts.check_links import dead_links
 API = Path(__file__).parents[1] / "docs" / "api"
 MODULES = (
     "",
+    ".bridges",
     ".data",
     ".evaluations",
     ".gradients",
@@ -20,6 +21,7 @@ MODULES = (
     ".plan",
     ".report",
     ".study",
+    ".truth",
     ".weights",
 )
 

@@ -63,9 +63,9 @@ gradients._cut
 gradients._estimator
 gradients._expected
 gradients._extrema
-gradients._full_grad
 gradients._features
 gradients._flat
+gradients._full_grad
 gradients._gradient_x_input
 gradients._guided_path
 gradients._hosted

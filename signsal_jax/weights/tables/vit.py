@@ -42,6 +42,7 @@ class _Names(NamedTuple):
     std: tuple[float, ...] = _HALF
     crop: float = 1.0
     interpolation: str = "bilinear"
+    roles: tuple[str, ...] = _ROLES
 
 
 _SOURCES = (
@@ -98,11 +99,28 @@ _SOURCES = (
         final_norm="vit.layernorm",
         classifier="classifier",
     ),
+    _Names(
+        source="transformers 5",
+        stem="vit.embeddings.patch_embeddings.projection",
+        class_token="vit.embeddings.cls_token",
+        positions="vit.embeddings.position_embeddings",
+        block="vit.layers.{}",
+        norm1="layernorm_before",
+        joint=None,
+        separate="attention",
+        attention_project="attention.o_proj",
+        norm2="layernorm_after",
+        expand="mlp.fc1",
+        project="mlp.fc2",
+        final_norm="vit.layernorm",
+        classifier="classifier",
+        roles=("q_proj", "k_proj", "v_proj"),
+    ),
 )
 
 
 def layouts(name: str) -> tuple[Layout, ...]:
-    """Returns the layouts of a ViT: torchvision's, timm's and transformers'."""
+    """Returns the layouts of a ViT: torchvision's, timm's, transformers' and its version 5's."""
     return tuple(_layout(name, names) for names in _SOURCES)
 
 
@@ -137,7 +155,10 @@ def _attention(names: _Names, source: str, path: str) -> Rules:
     project = linear(f"{source}.{names.attention_project}", f"{path}.project")
     if names.joint is None:
         separate = f"{source}.{names.separate}"
-        each = [linear(f"{separate}.{role}", f"{path}.{role}") for role in _ROLES]
+        each = [
+            linear(f"{separate}.{theirs}", f"{path}.{role}")
+            for theirs, role in zip(names.roles, _ROLES, strict=True)
+        ]
         return [*(rule for rules in each for rule in rules), *project]
     kernel, bias = names.joint
     for place, role in enumerate(_ROLES):

@@ -129,7 +129,8 @@ def test_pullbacks_are_counted(model, methods, pullbacks):
     assert len(count) == pullbacks
     jax.block_until_ready(step(variables, images / 2))
     jax.effects_barrier()
-    assert forwards == [1, 2]
+    # Where all classes take part, a trace of its own finds the network's narrowest place.
+    assert forwards == [1 if pullbacks == 1 else 2, 2]
 
 
 class TestFlagsInsideJit:

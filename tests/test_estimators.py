@@ -212,7 +212,7 @@ def test_memory_depends_neither_on_classes_nor_on_places(make):
         images = toys.random_images(1, (4, 48, 48, 3))
         step = jax.jit(
             lambda estimator, v, x: signsal_jax.class_extrema(
-                toys.mlp, v, x, class_chunk=10, estimator=estimator
+                toys.mlp, v, x, class_chunk=10, estimator=estimator, through="scores"
             )
         )
         lowered = step.lower(make(count), variables, images)

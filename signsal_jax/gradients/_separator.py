@@ -36,10 +36,10 @@ def narrowest_separator(
     an entry and an exit; the paths of Edmonds and Karp (1972).
 
     >>> diamond = {"a": {"b", "c"}, "b": {"d"}, "c": {"d"}, "d": {"e"}, "e": set()}
-    >>> weights = {"a": 9, "b": 2, "c": 3, "d": 7, "e": 8}
+    >>> weights = {"a": 9.0, "b": 2.0, "c": 3.0, "d": 7.0, "e": 8.0}
     >>> total, nodes = narrowest_separator(diamond, weights, "a", "e")
     >>> total, sorted(nodes)
-    (5, ['b', 'c'])
+    (5.0, ['b', 'c'])
     """
     left: dict = defaultdict(dict)  # what can still flow along each arc
     for node, successors in edges.items():

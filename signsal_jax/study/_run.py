@@ -162,7 +162,7 @@ def run_study(
 
 def run_chunks(
     step: Callable[..., dict[str, Array]],
-    chunks: Iterable[tuple[int, tuple[Array, ...], int]],
+    chunks: Iterable[tuple[int, tuple[Any, ...], int]],
     write: Callable[[int, dict[str, np.ndarray]], None],
     stop: Callable[[], bool],
 ) -> None:

@@ -1,5 +1,6 @@
 """The parts of a conversion table: one rule per source key."""
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -28,9 +29,11 @@ CHANNELS_FIRST_SCALE = Transform(
 )
 
 
+@functools.cache  # equal calls give equal transforms, so that layouts can be compared
 def part(place: int, count: int) -> Callable[[Transform], Transform]:
     """The transform of one of `count` arrays that a source has stacked along their first axis."""
 
+    @functools.cache
     def of(transform: Transform) -> Transform:
         def source_shape(shape: Shape) -> Shape:
             first, *rest = transform.source_shape(shape)

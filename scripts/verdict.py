@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from signsal_jax import _files, report
+from signsal_jax.report.formats import markdown_rows
 from signsal_jax.study import open_study
 
 RESULTS = Path(__file__).parent / "results"
@@ -118,7 +119,7 @@ def corrected(rows: list[dict[str, Any]], level: float = _LEVEL) -> list[dict[st
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows in Markdown, numbered so that a sentence can name one."""
-    lines = [_HEADER, ("---",) * len(_HEADER)]
+    lines = []
     for number, row in enumerate(rows, 1):
         lines.append(
             (
@@ -132,7 +133,7 @@ def table(rows: list[dict[str, Any]]) -> str:
                 f"{row['low']:+.4f} to {row['high']:+.4f}",
             )
         )
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+    return markdown_rows(_HEADER, lines)
 
 
 def draw(rows: list[dict[str, Any]], path: Path, title: str) -> Path:

@@ -69,6 +69,18 @@ class ArraySpec(NamedTuple):
     shape: tuple[int, ...] = ()
 
 
+def labelled(
+    name: str, labels: Callable[[Options], Mapping[str, Sequence[Any]]]
+) -> Callable[[Options, Sizes], Mapping[str, ArraySpec]]:
+    """The `arrays` of an entry with one float32 array, along all that its `labels` name."""
+
+    def arrays(options: Options, _: Sizes) -> Mapping[str, ArraySpec]:
+        found = labels(options)
+        return {name: ArraySpec("float32", tuple(found), tuple(map(len, found.values())))}
+
+    return arrays
+
+
 class Explained(NamedTuple):
     """A batch and its gradients.
 

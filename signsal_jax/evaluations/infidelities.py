@@ -17,12 +17,11 @@ from signsal_jax.evaluations.claims import claimed_values
 from signsal_jax.evaluations.entry import (
     GRADIENTS,
     MAPS,
-    ArraySpec,
     Classified,
     Entry,
     NetworkResult,
     Options,
-    Sizes,
+    labelled,
 )
 
 PERTURBATIONS = ("noise", "square")
@@ -173,12 +172,6 @@ def _of_network(batch: Classified) -> NetworkResult:
     return NetworkResult({"infidelity": jnp.stack(stacked, 2)}, jnp.stack(valid).all(0))
 
 
-def _arrays(options: Options, _: Sizes) -> Mapping[str, ArraySpec]:
-    sizes = len(options.methods), len(PERTURBATIONS), len(INFIDELITY_SCORES)
-    dimensions = "infidelity_map", "perturbation", "infidelity_score"
-    return {"infidelity": ArraySpec("float32", dimensions, sizes)}
-
-
 def _labels(options: Options) -> Mapping[str, Sequence[Any]]:
     return {
         "infidelity_map": list(options.methods),
@@ -189,7 +182,7 @@ def _labels(options: Options) -> Mapping[str, Sequence[Any]]:
 
 ENTRY = Entry(
     "infidelity",
-    arrays=_arrays,
+    arrays=labelled("infidelity", _labels),
     needs=frozenset({MAPS, GRADIENTS}),
     of_network=_of_network,
     mean=("infidelity",),

@@ -18,12 +18,11 @@ from signsal_jax.evaluations.controls import control_maps
 from signsal_jax.evaluations.entry import (
     GRADIENTS,
     MAPS,
-    ArraySpec,
     Classified,
     Entry,
     NetworkResult,
     Options,
-    Sizes,
+    labelled,
 )
 from signsal_jax.evaluations.perturbation import FILLS, fill_values
 
@@ -148,18 +147,13 @@ def _of_network(batch: Classified) -> NetworkResult:
     return NetworkResult({"patch_ranks": jnp.stack(correlations, 1)}, jnp.stack(valid).all(0))
 
 
-def _arrays(options: Options, _: Sizes) -> Mapping[str, ArraySpec]:
-    sizes = len(FILLS), len(options.methods) + len(PATCH_CONTROLS)
-    return {"patch_ranks": ArraySpec("float32", ("patch_fill", "patch_map"), sizes)}
-
-
 def _labels(options: Options) -> Mapping[str, Sequence[Any]]:
     return {"patch_fill": list(FILLS), "patch_map": [*options.methods, *PATCH_CONTROLS]}
 
 
 ENTRY = Entry(
     "patches",
-    arrays=_arrays,
+    arrays=labelled("patch_ranks", _labels),
     needs=frozenset({MAPS, GRADIENTS}),
     of_network=_of_network,
     mean=("patch_ranks",),

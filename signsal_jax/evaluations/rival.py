@@ -15,12 +15,11 @@ from signsal_jax.evaluations.claims import claimed_signs
 from signsal_jax.evaluations.entry import (
     GRADIENTS,
     MAPS,
-    ArraySpec,
     Classified,
     Entry,
     NetworkResult,
     Options,
-    Sizes,
+    labelled,
 )
 from signsal_jax.evaluations.steps import check_steps
 
@@ -135,12 +134,6 @@ def _of_network(batch: Classified) -> NetworkResult:
     return NetworkResult(changes, jnp.stack([step.valid for step in steps]).all(0))
 
 
-def _arrays(options: Options, _: Sizes) -> Mapping[str, ArraySpec]:
-    sizes = len(options.methods), len(RIVAL_WAYS), len(RIVAL_SCORES)
-    dimensions = "rival_map", "rival_way", "rival_score"
-    return {"rival_change": ArraySpec("float32", dimensions, sizes)}
-
-
 def _labels(options: Options) -> Mapping[str, Sequence[Any]]:
     return {
         "rival_map": list(options.methods),
@@ -151,7 +144,7 @@ def _labels(options: Options) -> Mapping[str, Sequence[Any]]:
 
 ENTRY = Entry(
     "rival",
-    arrays=_arrays,
+    arrays=labelled("rival_change", _labels),
     needs=frozenset({MAPS, GRADIENTS}),
     of_network=_of_network,
     mean=("rival_change",),

@@ -15,12 +15,11 @@ from signsal_jax.evaluations.claims import claimed_signs
 from signsal_jax.evaluations.entry import (
     EXTREMA,
     GRADIENTS,
-    ArraySpec,
     Classified,
     Entry,
     NetworkResult,
     Options,
-    Sizes,
+    labelled,
 )
 from signsal_jax.evaluations.rival import EPSILON
 from signsal_jax.evaluations.steps import check_steps
@@ -168,18 +167,13 @@ def _of_network(batch: Classified) -> NetworkResult:
     return NetworkResult({"rival_place": jnp.stack(places, 1)}, valid)
 
 
-def _arrays(_: Options, __: Sizes) -> Mapping[str, ArraySpec]:
-    sizes = len(COMPARATIVE_METHODS), len(PLACES)
-    return {"rival_place": ArraySpec("float32", ("placed_map", "place"), sizes)}
-
-
 def _labels(_: Options) -> Mapping[str, Sequence[Any]]:
     return {"placed_map": COMPARATIVE_METHODS, "place": PLACES}
 
 
 ENTRY = Entry(
     "rival_groups",
-    arrays=_arrays,
+    arrays=labelled("rival_place", _labels),
     needs=frozenset({EXTREMA, GRADIENTS}),
     of_network=_of_network,
     labels=_labels,

@@ -1,6 +1,7 @@
 """Max-sensitivity: how much a map changes when the image hardly does."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,11 +16,13 @@ from signsal_jax.evaluations.claims import claimed_values
 from signsal_jax.evaluations.entry import (
     GRADIENTS,
     MAPS,
-    ArraySpec,
     Classified,
     Entry,
     NetworkResult,
+    Options,
+    labelled,
 )
+from signsal_jax.scaling import reduce_channels
 
 RADIUS = 0.02
 SAMPLES = 4
@@ -93,9 +96,7 @@ def max_sensitivity(
 
 def _norm(values: Array) -> Float[Array, " b"]:
     """The l2 norm of each image's values; small gradients don't underflow when squared."""
-    largest = jnp.abs(values).max((1, 2, 3), keepdims=True)
-    unit = jnp.where(largest == 0, 1, largest)
-    return unit[:, 0, 0, 0] * jnp.sqrt(jnp.square(values / unit).sum((1, 2, 3)))
+    return reduce_channels(values.reshape(len(values), 1, 1, -1), "l2")[:, 0, 0]
 
 
 def _of_network(batch: Classified) -> NetworkResult:
@@ -114,12 +115,14 @@ def _of_network(batch: Classified) -> NetworkResult:
     return NetworkResult({"sensitivity": values}, jnp.ones(len(target), bool))
 
 
+def _labels(options: Options) -> Mapping[str, Sequence[Any]]:
+    return {"sensitivity_map": list(options.methods)}
+
+
 ENTRY = Entry(
     "sensitivity",
-    arrays=lambda options, _: {
-        "sensitivity": ArraySpec("float32", ("sensitivity_map",), (len(options.methods),))
-    },
+    arrays=labelled("sensitivity", _labels),
     needs=frozenset({MAPS, GRADIENTS}),
     of_network=_of_network,
-    labels=lambda options: {"sensitivity_map": list(options.methods)},
+    labels=_labels,
 )

@@ -20,7 +20,7 @@ ScoreWeights = Float[Array, "_ k d"]
 """The derivatives of the scores by the features: per image, or once if they are all the same."""
 
 # Classes per matrix product and per update of the extrema, and pixels per product on CPU: the
-# result of a product (1.5 MiB) stays in cache. Measured by scripts/time_width.py.
+# result of a product (1.5 MiB) stays in cache. Of the sizes tried on a busy machine the fastest.
 _CLASSES, _FEW_CLASSES = 256, 16
 _CPU_PIXELS = 1536
 
@@ -70,10 +70,15 @@ def _by_pixels(
     block = min(block or pixels, pixels)
     classes = in_chunks(compared, _CLASSES, padding=len(weights), multiple=_FEW_CLASSES)
 
+    def none_yet(rows: Array) -> RunningExtrema:
+        return no_extrema(rows[0].reshape(1, 1, -1, 1))
+
+    def in_a_line(extrema: RunningExtrema) -> RunningExtrema:
+        return RunningExtrema(*(values.reshape(-1) for values in extrema))
+
     def extrema_of(rows: Array) -> RunningExtrema:
         update = functools.partial(_with_products, weights, rows, target)
-        extrema = jax.lax.scan(update, no_extrema(rows[0].reshape(1, 1, -1, 1)), classes)[0]
-        return RunningExtrema(*(values.reshape(-1) for values in extrema))
+        return in_a_line(jax.lax.scan(update, none_yet(rows), classes)[0])
 
     if block == pixels:
         return extrema_of(rows)
@@ -85,11 +90,9 @@ def _by_pixels(
             *(update(old, new, start, 0) for old, new in zip(whole, part, strict=True))
         ), None
 
-    empty = no_extrema(rows[0].reshape(1, 1, -1, 1))
-    empty = RunningExtrema(*(values.reshape(-1) for values in empty))
     # The last block ends with the last pixel, and so overlaps the one before.
     starts = jnp.minimum(jnp.arange(-(-pixels // block)) * block, pixels - block)
-    return jax.lax.scan(place, empty, starts)[0]
+    return jax.lax.scan(place, in_a_line(none_yet(rows)), starts)[0]
 
 
 def _with_products(

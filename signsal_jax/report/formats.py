@@ -7,7 +7,7 @@ column of its own. CSV and Parquet are for programs: keys, full precision, one n
 import csv
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -164,10 +164,15 @@ def _text(value: Any, form: str) -> str:
     return value if isinstance(value, str) else format(_plain(value), form)
 
 
+def markdown_rows(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table of text that is written already."""
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "".join("| " + " | ".join(map(_cell, line)) + " |\n" for line in lines)
+
+
 def _markdown(columns: Sequence[Column]) -> str:
     titles, cells, _ = zip(*_texts(columns), strict=True)
-    lines = [titles, ["---"] * len(titles), *zip(*cells, strict=True)]
-    return "".join("| " + " | ".join(map(_cell, line)) + " |\n" for line in lines)
+    return markdown_rows(titles, zip(*cells, strict=True))
 
 
 def _cell(text: str) -> str:

@@ -13,6 +13,7 @@ from matplotlib.patches import Rectangle
 
 from signsal_jax import _files
 from signsal_jax.report.examples import Example
+from signsal_jax.report.scales import PERCENTILE, scale_end
 
 # In inches.
 _PANEL, _PITCH, _TOP, _EDGE, _LINE = 1.5, 1.575, 0.3, 0.1, 0.14
@@ -24,8 +25,6 @@ _GRAY: Any = {"cmap": "gray", "vmin": 0, "vmax": 255}
 _HOT = colormaps["hot"]
 # Diverging, white at zero, and distinguishable by the color-blind.
 _DIVERGING = colormaps["RdBu_r"]
-# Of the magnitudes of a signed panel: what is above gets the color at the end of the scale.
-PERCENTILE = 99.5
 _LEGEND = (
     "Last columns: red where brighter raises the score (favors the class over every other), blue "
     f"where darker does; each panel's scale is the {PERCENTILE}th percentile of its magnitudes."
@@ -110,7 +109,7 @@ def _draw_row(axes: Axes, example: Example, left: float, top: float, *, over_pho
             opacity = np.sqrt(saliency)[..., None]
             colors = opacity * colors + (1 - opacity) * gray[..., None]
         panels.append(colors)
-    scales = [_scale(values) for values in (example.signed or {}).values()]
+    scales = [scale_end(values) for values in (example.signed or {}).values()]
     for values, most in zip((example.signed or {}).values(), scales, strict=True):
         relative = np.clip(values / most, -1, 1) if most else np.zeros_like(values)
         colors = _DIVERGING((relative + 1) / 2)[..., :3]
@@ -128,9 +127,3 @@ def _draw_row(axes: Axes, example: Example, left: float, top: float, *, over_pho
         if (place := number - len(panels) + len(scales)) >= 0:
             style: Any = {"ha": "left", "va": "bottom", "fontsize": 6, "bbox": _LABEL_BOX}
             axes.text(x + 0.04, top + scale * height - 0.04, f"±{scales[place]:.2g}", **style)
-
-
-def _scale(values: np.ndarray) -> float:
-    """The magnitude that gets the color at the end; beyond the percentile if that is zero."""
-    magnitudes = np.abs(values)
-    return float(np.percentile(magnitudes, PERCENTILE)) or float(magnitudes.max())

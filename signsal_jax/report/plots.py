@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from signsal_jax.report.canvas import AS_WRITTEN, bare, grid, show_image
+from signsal_jax.report.scales import scale_end
 
 DIVERGING = "RdBu_r"
 # Okabe and Ito's colors, told apart by the color-blind; gray for all other classes.
@@ -70,7 +71,7 @@ def plot_signed(
     if smoothing:
         values = np.stack([_smooth(each, smoothing) for each in values])
     figure, panels = grid(axes, 1, len(values))
-    ends = [_end(each, percentile) for each in values]
+    ends = [scale_end(each, percentile) for each in values]
     if shared_scale:
         ends = [max(ends)] * len(ends)
     for number, (axis, each, end) in enumerate(zip(panels[0], values, ends, strict=True)):
@@ -139,9 +140,9 @@ def plot_runner_up(
     norm = BoundaryNorm(np.arange(len(colors) + 1) - 0.5, len(colors))
     axis.imshow(codes, cmap=ListedColormap(colors), norm=norm, interpolation="nearest")
     total = max(int(counts.sum()), 1)
-    names = [f"{class_names[each]} {counts[each] / total:.0%}".replace("%", " %") for each in most]
+    names = [f"{class_names[each]} {100 * counts[each] / total:.0f} %" for each in most]
     if others := total - int(counts[most].sum()) if counts.sum() else 0:
-        names.append(f"others {others / total:.0%}".replace("%", " %"))
+        names.append(f"others {100 * others / total:.0f} %")
     patches = [Patch(facecolor=c, label=n) for c, n in zip(colors, names, strict=False)]
     if patches:
         legend = axis.legend(handles=patches, loc="center left", bbox_to_anchor=(1.02, 0.5))
@@ -195,14 +196,6 @@ def plot_effects(
     axis.set(xlabel=label, ylim=(len(names) - 0.5, -0.5))
     axis.grid(axis="x", alpha=0.3)
     return figure
-
-
-def _end(values: np.ndarray, percentile: float) -> float:
-    """The magnitude at the end of the scale; the largest one where the percentile is zero."""
-    magnitudes = np.abs(values[np.isfinite(values)])
-    if not len(magnitudes):
-        return 0.0
-    return float(np.percentile(magnitudes, percentile)) or float(magnitudes.max())
 
 
 def _smooth(values: np.ndarray, sigma: float) -> np.ndarray:

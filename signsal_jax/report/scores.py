@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from signsal_jax.metrics import Interval, auc, bootstrap_interval
+from signsal_jax.report.formats import markdown_rows
 from signsal_jax.study import Store
 
 STEP = 4 / 255
@@ -217,7 +218,7 @@ _HEADER = ("evaluation", "better", "map", "mean", "95 % interval", "minus random
 
 def scores_table(rows: list[dict[str, Any]]) -> str:
     """The rows of `score_rows` in Markdown."""
-    lines = [_HEADER, ("---",) * len(_HEADER)]
+    lines = []
     better = {1: "higher", -1: "lower", 0: ""}
     for row in rows:
         mean = row["mean"]
@@ -232,7 +233,7 @@ def scores_table(rows: list[dict[str, Any]]) -> str:
                 _difference(row["minus_vanilla"] if row["map"] != "vanilla" else None),
             )
         )
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+    return markdown_rows(_HEADER, lines)
 
 
 def _difference(bounds: dict[str, float] | None) -> str:

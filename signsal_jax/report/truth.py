@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from signsal_jax.report.figures import save_figure
+from signsal_jax.report.formats import markdown_rows
 
 _SCORES = ("mass", "rank", "precision", "chance", "sign_pixels", "sign_covered", "sign_marks")
 _HEADS = (
@@ -18,14 +19,6 @@ _PANELS = {
     "precision": "average precision (true pixels by chance: in brackets)",
     "sign_marks": "sign of marks",
 }
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join([_line(heads), _line(["---"] * len(heads)), *map(_line, rows)]) + "\n"
 
 
 def _means(rows: Sequence[dict[str, Any]], name: str, score: str) -> list[float]:
@@ -59,7 +52,7 @@ def network_table(rows: Sequence[dict[str, Any]]) -> str:
             ]
         )
     heads = ("task", "network", "seed", "accuracy", "agreement", "leak", "counts")
-    return _table(heads, lines)
+    return markdown_rows(heads, lines)
 
 
 def map_table(rows: Sequence[dict[str, Any]]) -> str:
@@ -67,7 +60,7 @@ def map_table(rows: Sequence[dict[str, Any]]) -> str:
     lines = []
     for name in rows[0]["maps"] if rows else ():
         lines.append([name, *(_shown(_means(rows, name, s)) for s in (*_SCORES, "rival"))])
-    return _table(_HEADS, lines)
+    return markdown_rows(_HEADS, lines)
 
 
 def task_table(rows: Sequence[dict[str, Any]], score: str) -> str:
@@ -78,7 +71,7 @@ def task_table(rows: Sequence[dict[str, Any]], score: str) -> str:
         [name, *(_shown(_means(of_task(task), name, score)) for task in tasks)]
         for name in (rows[0]["maps"] if rows else ())
     ]
-    return _table(["map", *tasks], lines)
+    return markdown_rows(["map", *tasks], lines)
 
 
 def truth_markdown(rows: Sequence[dict[str, Any]], command: str) -> str:

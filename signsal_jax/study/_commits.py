@@ -66,12 +66,11 @@ class Commits:
         }
         text = _files.json_text({**commit, "sha256": digest(commit)})
         name = name_of(chunk)
-        self._folder.create(name, text)
-        there = self._folder.read([name])[0]
-        if there != text.encode() and there is not None and self._judge(name, there) is None:
-            return False
-        if there != text.encode():  # what lay there was no commit
-            self._folder.write(name, text)
+        if not self._folder.create(name, text):
+            there = self._folder.read([name])[0]
+            if there is not None and self._judge(name, there) is None:
+                return False
+            self._folder.write(name, text)  # what lay there was no commit
         return True
 
     def read(self, chunk: int) -> dict[str, Any] | None:

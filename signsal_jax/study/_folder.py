@@ -43,8 +43,8 @@ class Folder(abc.ABC):
         """Writes or replaces a file."""
 
     @abc.abstractmethod
-    def create(self, name: str, text: str) -> None:
-        """Writes a file unless there is one; read it to see whose it is."""
+    def create(self, name: str, text: str) -> bool:
+        """Writes a file unless there is one; says whether it is this call's."""
 
     @abc.abstractmethod
     def delete(self, names: Sequence[str]) -> None:
@@ -138,8 +138,8 @@ class LocalFolder(Folder):
     def write(self, name: str, text: str) -> None:
         _files.write_text(self.root / name, text)
 
-    def create(self, name: str, text: str) -> None:
-        _files.create_text(self.root / name, text)
+    def create(self, name: str, text: str) -> bool:
+        return _files.create_text(self.root / name, text)
 
     def delete(self, names: Sequence[str]) -> None:
         for name in names:
@@ -217,11 +217,13 @@ class Bucket(Folder):
     def write(self, name: str, text: str) -> None:
         self._objects.write(name, text.encode()).result()
 
-    def create(self, name: str, text: str) -> None:
+    def create(self, name: str, text: str) -> bool:
         found = self._objects.read(name).result()
-        if found.state == "missing":
-            absent = found.stamp.generation
-            self._objects.write(name, text.encode(), if_equal=absent).result()
+        if found.state != "missing":
+            return False
+        self._objects.write(name, text.encode(), if_equal=found.stamp.generation).result()
+        # What the write reports is no answer: it may have been sent twice.
+        return self.read([name])[0] == text.encode()
 
     def delete(self, names: Sequence[str]) -> None:
         for deleted in [self._objects.write(name, None) for name in names]:

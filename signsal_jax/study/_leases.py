@@ -116,8 +116,7 @@ class Leases:
 
     def _take(self, lease: Lease) -> bool:
         text = _files.json_text({"worker": self._worker.name, "turn": lease.turn})
-        self._folder.create(lease.file, text)
-        if self._folder.read([lease.file])[0] != text.encode():
+        if not self._folder.create(lease.file, text):
             return False
         self._held[lease.chunk] = lease
         if self._is_committed(lease.chunk):  # since the look; its lease is gone for that reason

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from signsal_jax._types import ApplyFn, ClassExtrema, Variables
-from signsal_jax.evaluations import claimed_signs, control_maps
+from signsal_jax.evaluations import claimed_values, control_maps
 from signsal_jax.gradients import Estimator, class_extrema, named_estimator, target_gradient
-from signsal_jax.maps import kept_of, runner_up
+from signsal_jax.maps import runner_up
 from signsal_jax.truth.render import footprints
 from signsal_jax.truth.scores import pixel_scores, rival_scores, sign_scores
 from signsal_jax.truth.tasks import Sample, Task
@@ -78,9 +78,8 @@ def _estimators() -> dict[str, Estimator]:
 
 
 def _computed(method: str, extrema: ClassExtrema) -> Computed:
-    values = claimed_signs(method, extrema) * jnp.abs(kept_of(method, extrema))
     named = runner_up(method, extrema)[1] if method in ("active", "inactive") else None
-    return values, named
+    return claimed_values(method, extrema), named
 
 
 def compute_maps(

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-# The color at the end of a scale stands for this percentile of the magnitudes and above.
-PERCENTILE = 99.5
+from signsal_jax.report.scales import scale_end
+
 # Colors between zero and the end of a scale, and steps of a stored number in one of them.
 COLORS, STEPS_PER_COLOR = 127, 8
 _TYPES = ("<i2", "<i4")
@@ -28,10 +28,7 @@ def pack_signed(values: np.ndarray) -> dict[str, Any]:
       step of the packed ones), `width` (bytes per number) and `data` (see `_encode`).
     """
     values = np.nan_to_num(np.asarray(values, np.float64), posinf=0, neginf=0)
-    magnitudes = np.abs(values)
-    largest = float(magnitudes.max(initial=0))
-    scale = float(np.percentile(magnitudes, PERCENTILE)) if magnitudes.size else 0.0
-    scale = scale or largest
+    largest, scale = float(np.abs(values).max(initial=0)), scale_end(values)
     step = max(scale / (COLORS * STEPS_PER_COLOR), largest / _LARGEST)
     rounded = np.round(values / step) if step else values
     rounded = np.where(rounded == 0, np.sign(values), rounded)

@@ -5,6 +5,13 @@ import os
 # Read when JAX starts its CPU backend, which importing alone does not do.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+# Most of the suite's time is LLVM's, which optimizes programs that then run for milliseconds.
+# Without it the programs are the same and compile in a third of the time; the slow tests compile
+# as users do. The subprocesses of tests inherit this, so bits can be compared.
+if not os.environ.get("SIGNSAL_SLOW_TESTS"):
+    _flags = os.environ.get("XLA_FLAGS", "")
+    os.environ["XLA_FLAGS"] = f"{_flags} --xla_backend_optimization_level=0".strip()
+
 import hypothesis
 import jax
 import jaxtyping

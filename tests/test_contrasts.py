@@ -1,13 +1,16 @@
 """Contrasts between classes against the whole Jacobian, and the facts that the module states."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from scipy import stats
 
 import signsal_jax
-from signsal_jax import contrasts, gradients, models, sharding
+from signsal_jax import contrasts, gradients, sharding
 from tests import toys
 
 SHAPE = (4, 3, 2)
@@ -290,38 +293,116 @@ def test_log_softmax_and_weighted_contrast_have_the_same_signs_in_ten_thousand_c
     np.testing.assert_array_equal(np.sign(gradient[certain]), np.sign(contrast[certain]))
 
 
-def test_an_added_function_hides_the_object_from_vanilla_and_not_from_active(x64):
-    """The predictions of a trained network stay as they are, and so do active's pixels."""
-    model = models.load("cnn-cifar10")
-    variables = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), model.variables)
-    rng = np.random.default_rng(0)
-    images = rng.random((4, 4, 4, 3)).repeat(8, 1).repeat(8, 2)
-    added = 20 * rng.standard_normal(images.shape[1:])
+SIDE = 12
 
-    def with_addition(variables, images):
-        return model.apply_fn(variables, images) + jnp.sum(added[None] * images, (1, 2, 3))[:, None]
 
-    before, after = (
-        signsal_jax.saliency_maps(
-            fn,
-            variables,
-            images,
-            methods=["vanilla", "active", "inactive", "weighted_contrast"],
-            channel="none",
-            normalize=False,
+def squares(key, count):
+    """Noise with a square of which the color is the class: images, labels, the square's pixels."""
+    keys = jax.random.split(key, 3)
+    label = jax.random.randint(keys[0], (count,), 0, 3)
+    corner = jax.random.randint(keys[1], (count, 2), 0, SIDE - 4)
+    offset = jnp.arange(SIDE)[None, :, None] - corner[:, None, :]
+    inside = (offset >= 0) & (offset < 4)
+    square = inside[:, :, None, 0] & inside[:, None, :, 1]
+    noise = 0.5 + 0.1 * jax.random.normal(keys[2], (count, SIDE, SIDE, 3))
+    color = jax.nn.one_hot(label, 3)[:, None, None, :]
+    return noise + 0.5 * square[..., None] * color, label, square
+
+
+def convolutions(variables, images, activation):
+    """Two convolutions: the features of the network, and those of the added function."""
+    x = activation(10 * toys._conv(images - 0.5, variables["stem"], 1) - 2)
+    return activation(toys._conv(x, variables["conv"], 2)).mean((1, 2)) @ variables["head"]
+
+
+def scores(variables, images):
+    return convolutions(variables, images, jax.nn.softplus)
+
+
+def with_addition(both, images):
+    """The same number is added to all scores of an image."""
+    variables, added = both
+    return scores(variables, images) + 1000 * convolutions(added, images, jnp.tanh)
+
+
+def trained(loss, variables, key, steps):
+    """The variables after that many steps of Adam."""
+    optimizer = optax.adam(1e-2)
+
+    @jax.jit
+    def run(variables, key):
+        def step(carry, key):
+            variables, state = carry
+            updates, state = optimizer.update(jax.grad(loss)(variables, *squares(key, 16)), state)
+            return (optax.apply_updates(variables, updates), state), None
+
+        start = (variables, optimizer.init(variables))
+        return jax.lax.scan(step, start, jax.random.split(key, steps))[0][0]
+
+    return run(variables, key)
+
+
+def vanilla(apply_fn, variables, images, label):
+    def target(images):
+        return jnp.take_along_axis(apply_fn(variables, images), label[:, None], 1).sum()
+
+    return jnp.abs(jax.grad(target)(images)).max(-1)
+
+
+def share_inside(vanilla, square):
+    return (vanilla * square).sum((1, 2)) / vanilla.sum((1, 2))
+
+
+def cross_entropy(variables, images, label, square):
+    found = scores(variables, images)
+    return optax.softmax_cross_entropy_with_integer_labels(found, label).mean()
+
+
+def seen(network, added, images, label, square):
+    """How much vanilla with the addition resembles the one without, and shows of the square."""
+    old = vanilla(scores, network, images, label)
+    new = vanilla(with_addition, (network, added), images, label)
+    logs = [jnp.log(found.reshape(len(found), -1) + 1e-4) for found in (old, new)]
+    logs = [found - found.mean(1, keepdims=True) for found in logs]
+    old_norm, new_norm = (jnp.sqrt((found**2).sum(1) + 1e-9) for found in logs)
+    correlation = (logs[0] * logs[1]).sum(1) / (old_norm * new_norm)
+    return 10 * (correlation**2).mean() + 3 * share_inside(new, square).mean()
+
+
+def test_a_trained_addition_hides_the_object_from_vanilla_and_not_from_active():
+    """Theorem (c): predictions and active stay as they are, pixel for pixel, on unseen images."""
+    network = trained(cross_entropy, toys.cnn_variables(0, 3, 3), jax.random.key(0), 150)
+    loss = functools.partial(seen, network)
+    added = trained(loss, toys.cnn_variables(1, 1, 3), jax.random.key(1), 300)
+    images, label, square = squares(jax.random.key(9), 64)
+
+    with jax.enable_x64(True):
+        network, added, images = jax.tree.map(
+            lambda leaf: jnp.asarray(np.asarray(leaf, np.float64)), (network, added, images)
         )
-        for fn in (model.apply_fn, with_addition)
-    )
-    np.testing.assert_array_equal(before.target, after.target)
-    vanilla = [np.abs(found.maps["vanilla"]).max(-1).reshape(4, -1) for found in (before, after)]
-    for old, new in zip(*vanilla, strict=True):
-        assert abs(stats.spearmanr(old, new).statistic) < 0.1
-    for method in ("active", "inactive"):
-        old, new = (np.asarray(found.margin[method]) for found in (before, after))
-        np.testing.assert_array_equal(old > 0, new > 0)
-        np.testing.assert_allclose(new, old, atol=1e-10)
-    contrast = [found.maps["weighted_contrast"] for found in (before, after)]
-    np.testing.assert_allclose(*contrast, atol=1e-10)
+        methods = ["vanilla", "active", "inactive", "weighted_contrast"]
+        explain = functools.partial(
+            signsal_jax.saliency_maps, methods=methods, channel="none", normalize=False
+        )
+        old = explain(scores, network, images)
+        new = explain(with_addition, (network, added), images)
+        for found in (old, new):
+            np.testing.assert_array_equal(found.target, label)
+        maps = [np.abs(found.maps["vanilla"]).max(-1) for found in (old, new)]
+        ranks = [
+            stats.spearmanr(before.ravel(), after.ravel()).statistic
+            for before, after in zip(*maps, strict=True)
+        ]
+        assert np.abs(ranks).mean() < 0.1
+        before, after = (share_inside(found, np.asarray(square)).mean() for found in maps)
+        assert after < square.mean() / 3 < square.mean() < before
+
+        for method in ("active", "inactive"):
+            before, after = (np.asarray(found.margin[method]) for found in (old, new))
+            np.testing.assert_array_equal(before > 0, after > 0)
+            np.testing.assert_allclose(after, before, atol=1e-10)
+        contrasts = [found.maps["weighted_contrast"] for found in (old, new)]
+        np.testing.assert_allclose(*contrasts, atol=1e-10)
 
 
 def test_wrong_combinations(network):

@@ -18,6 +18,13 @@ from signsal_jax.report.formats import (
     write_table as write_table,
 )
 from signsal_jax.report.panels import maps_figure as maps_figure
+from signsal_jax.report.paper import (
+    Evaluated as Evaluated,
+    paper_notes as paper_notes,
+    paper_table as paper_table,
+    read_evaluations as read_evaluations,
+    write_paper as write_paper,
+)
 from signsal_jax.report.plots import (
     plot_effects as plot_effects,
     plot_runner_up as plot_runner_up,

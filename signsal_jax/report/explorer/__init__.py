@@ -1,6 +1,7 @@
 """The explorer: images, signed maps and class gradients in one page that needs no network."""
 
 from signsal_jax.report.explorer.compute import class_gradients as class_gradients
+from signsal_jax.report.explorer.content import map_kind as map_kind
 from signsal_jax.report.explorer.explanations import (
     explain_explorer as explain_explorer,
     is_explanation as is_explanation,

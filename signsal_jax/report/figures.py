@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from signsal_jax import _files
 from signsal_jax.report.canvas import AS_WRITTEN, grid
 
-# One color per map, the same in all panels; controls are dashed, in colors of their own. None is the
-# text's color, so that it can be seen on a dark background too.
+# One color per map, the same in all panels; controls are dashed, in colors of their own. None is
+# the text's color, so that it can be seen on a dark background too.
 _STYLES = {
     "vanilla": ("#808080", "o-"),
     "positive": ("#d1495b", "o-"),

@@ -85,7 +85,7 @@ def plot_saliency(
             show_image(line[0], np.asarray(images[row]), dimmed=False)
             bare(line[0], _title(logits[row], int(target[row]), class_names))
         for axis, (name, values) in zip(line[first:], panels.items(), strict=True):
-            under = np.asarray(images[row]) if overlay else None
+            under = np.asarray(images)[row] if overlay else None
             each = smoothed(values[row], smoothing) if smoothing and valid[row] else values[row]
             end = _draw(axis, each, kinds[name], percentile, under)
             low = f"±{end:.2g}" if kinds[name] == "signed" else f"0 to {end:.2g}"

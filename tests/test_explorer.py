@@ -11,6 +11,7 @@ import pytest
 
 import signsal_jax
 from signsal_jax import report
+from signsal_jax.evaluations import blur
 from signsal_jax.models import Model
 from signsal_jax.report import explorer
 from signsal_jax.report.explorer import content, pack, page
@@ -105,13 +106,14 @@ def test_gradients_and_deletion_are_those_of_the_network(network):
     assert found.classes.tolist() == np.argsort(-logits).tolist()
     toys.assert_close(found.gradients, jacobian[found.classes])
     deleted = found.deleted
-    assert deleted.fills == ("black", "white")
+    assert deleted.fills == ("black", "white", "blur")
+    blurred = np.asarray(blur(image[None])[0])
     for method, name in enumerate(maps):
         masks = signsal_jax.deletion_masks(maps[name][None], fractions=deleted.fractions)[:, 0]
         for place, mask in enumerate(np.asarray(masks)):
             np.testing.assert_array_equal(deleted.first[method] <= place, mask)
-            for fill, level in enumerate((0.0, 1.0)):
-                emptied = np.where(mask[..., None], level, image).astype(np.float32)
+            for fill, filled in enumerate((0.0, 1.0, blurred)):
+                emptied = np.where(mask[..., None], filled, image).astype(np.float32)
                 scores = np.asarray(apply_fn(variables, emptied[None])[0], np.float64)
                 shares = np.exp(scores) / np.exp(scores).sum()
                 at = (method, fill, place)
@@ -198,11 +200,11 @@ def noise_subject(side, classes, maps):
         rng.standard_normal((classes, side, side)).astype(np.float32),
         explorer.Deleted(
             tuple(map(str, range(maps))),
-            ("black", "white"),
+            ("black", "white", "blur"),
             np.linspace(0, 1, 13),
             rng.integers(0, 14, (maps, side, side)).astype(np.uint8),
-            rng.random((maps, 2, 13, classes)),
-            rng.integers(0, classes, (maps, 2, 13)),
+            rng.random((maps, 3, 13, classes)),
+            rng.integers(0, classes, (maps, 3, 13)),
         ),
     )
     shares = {str(name): rng.random((side, side)) for name in range(maps)}

@@ -9,6 +9,7 @@ import pytest
 from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.common.by import By
 
+from signsal_jax.evaluations import blur
 from signsal_jax.report import explorer
 from tests import browser as chromium
 
@@ -26,11 +27,11 @@ def made_subject(seed, title):
     maps["active"] = np.zeros((ROWS, COLUMNS))
     deleted = explorer.Deleted(
         tuple(maps),
-        ("black", "white"),
+        ("black", "white", "blur"),
         FRACTIONS,
         rng.integers(1, 4, (len(maps), ROWS, COLUMNS)).astype(np.uint8),
-        rng.random((len(maps), 2, 3, CLASSES)),
-        rng.integers(0, CLASSES, (len(maps), 2, 3)),
+        rng.random((len(maps), 3, 3, CLASSES)),
+        rng.integers(0, CLASSES, (len(maps), 3, 3)),
     )
     found = explorer.ClassGradients(
         rng.random((ROWS, COLUMNS, 3)).astype(np.float32),
@@ -42,7 +43,11 @@ def made_subject(seed, title):
         deleted,
     )
     signed = {"active & inactive": rng.standard_normal((ROWS, COLUMNS))}
-    return explorer.subject(title, found, "plain", maps, signed)
+    change = np.abs(rng.standard_normal((2, 4, 3, 3)))
+    change[:, 1] *= -1
+    moved = np.asarray([0.05, 0.02])
+    steps = explorer.Steps(("positive", "active"), (1 / 255, 4 / 255, 16 / 255), change, moved)
+    return explorer.subject(title, found, "plain", maps, signed, steps=steps)
 
 
 @pytest.fixture(scope="module")
@@ -234,6 +239,31 @@ def test_deletion_shows_the_image_and_what_the_network_says(shown, subjects):
     assert says in find(driver, ".deletion .says").text
     best = deleted.probabilities[method, 1, 2].max()
     assert f"{100 * best:.0f} %" in texts(driver, ".shares .number")[0]
+
+
+def test_deletion_by_blur_shows_the_blurred_image(shown, subjects):
+    driver = shown("#share=2&order=vanilla&fill=blur")
+    deleted = subjects[0].views["plain"].deleted
+    gone = deleted.first[deleted.methods.index("vanilla")] <= 2
+    blurred = np.asarray(blur(subjects[0].image[None])[0])
+    expected = np.round(255 * np.where(gone[..., None], blurred, subjects[0].image))
+    np.testing.assert_array_equal(canvas(driver, 4), expected)
+    assert gone.any()
+
+
+def test_small_steps_show_the_changes_that_were_evaluated(shown, subjects):
+    driver = shown("#steps=active&epsilon=1")
+    steps = subjects[0].views["plain"].steps
+    values = [float(text.replace("−", "-")) for text in texts(driver, ".ways .value")]
+    np.testing.assert_allclose(values, steps.change[1, :, 1, 0], atol=0.006)
+    assert texts(driver, ".steps output") == ["4/255 of brightness"]
+    assert find(driver, ".steps .foot").text.endswith("2.0 % of the pixels are moved.")
+    assert find(driver, ".steps .says").text.startswith("The sign holds: cat rises along it")
+    find(driver, ".steps input").send_keys(Keys.RIGHT)
+    probabilities = [text.split()[0] for text in texts(driver, ".ways .number")]
+    found = [float(text.replace("−", "-")) for text in probabilities]
+    np.testing.assert_allclose(found, 100 * steps.change[1, :, 2, 2], atol=0.06)
+    chromium.wait(lambda: "epsilon=2" in driver.current_url, "the address")
 
 
 def test_the_address_restores_the_view(shown, subjects):

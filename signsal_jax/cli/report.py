@@ -1,6 +1,7 @@
 """`signsal report`: figures, tables and the explorer of a folder, without computing anything."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -21,8 +22,9 @@ class Report:
     """
 
     folders: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """The folder of signsal explain, evaluate or study; gs:// and s3:// addresses need --out. With
-    --paper, the folders or results.json of one or more evaluations."""
+    """The folder of signsal explain, evaluate or study; gs:// and s3:// addresses need --out.
+    Several of signsal explain hold the same pictures, each by another estimator; with --paper,
+    several are evaluations."""
     out: Path | None = None
     """The folder to write to (default: that of the pictures or evaluation, or FOLDER/report)."""
     seed: int = 0
@@ -34,12 +36,15 @@ class Report:
     def run_command(self) -> int:
         if self.paper:
             return self._paper()
+        if self.folders and all(map(is_explanation, map(Path, self.folders))):
+            return self._explanations([Path(folder) for folder in self.folders])
         if len(self.folders) != 1:
-            raise ValueError(f"folder: expected one, got {len(self.folders)}")
+            raise ValueError(
+                "FOLDERS: expected one, or several of signsal explain, got "
+                f"{' '.join(self.folders) or 'none'}"
+            )
         [folder] = self.folders
         evaluation, in_bucket = Path(folder) / STUDY, "://" in folder
-        if not in_bucket and is_explanation(Path(folder)):
-            return self._explanations(Path(folder))
         if not in_bucket and evaluation.is_dir():
             store, out = open_study(str(evaluation)), self.out or Path(folder)
         else:
@@ -50,9 +55,9 @@ class Report:
         print_report(report.write_report(store, out, seed=self.seed), out)
         return 0
 
-    def _explanations(self, folder: Path) -> int:
-        _files.check_writable(self.out or folder)
-        page, shown, explained = explain_explorer(folder, self.out)
+    def _explanations(self, folders: Sequence[Path]) -> int:
+        _files.check_writable(self.out or folders[0])
+        page, shown, explained = explain_explorer(folders, self.out)
         if shown < explained:
             print(f"The first {shown} of {explained} pictures")
         print(f"Explorer: {printable(page)}")
@@ -60,7 +65,7 @@ class Report:
 
     def _paper(self) -> int:
         if not self.folders:
-            raise ValueError("folder: expected at least one of signsal evaluate, got none")
+            raise ValueError("FOLDERS: expected at least one of signsal evaluate, got none")
         evaluated, left_out = report.read_evaluations(map(Path, self.folders))
         out = self.out or Path(self.folders[0])
         if not out.is_dir():

@@ -4,6 +4,10 @@ from signsal_jax._extras import extra
 
 extra("matplotlib", "cli")
 
+from signsal_jax.report.evaluated import (
+    Evaluated as Evaluated,
+    read_evaluations as read_evaluations,
+)
 from signsal_jax.report.examples import (
     Example as Example,
     compute_examples as compute_examples,
@@ -24,10 +28,8 @@ from signsal_jax.report.formats import (
 from signsal_jax.report.pairs import plot_pairs as plot_pairs
 from signsal_jax.report.panels import maps_figure as maps_figure
 from signsal_jax.report.paper import (
-    Evaluated as Evaluated,
     paper_notes as paper_notes,
     paper_table as paper_table,
-    read_evaluations as read_evaluations,
     write_paper as write_paper,
 )
 from signsal_jax.report.plots import (

@@ -20,9 +20,11 @@ from signsal_jax.report.explorer.results import (
     result_tables as result_tables,
 )
 from signsal_jax.report.explorer.subject import (
+    BLUR as BLUR,
     MOST_IMAGES as MOST_IMAGES,
     ClassGradients as ClassGradients,
     Deleted as Deleted,
+    Steps as Steps,
     Subject as Subject,
     View as View,
     from_arrays as from_arrays,

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 import signsal_jax
-from signsal_jax import report
+from signsal_jax import cli, report
 from signsal_jax.evaluations import blur
 from signsal_jax.models import Model
 from signsal_jax.report import explorer
 from signsal_jax.report.explorer import content, pack, page
-from tests import toys
+from tests import explained as folders, toys
 
 SHAPE, NAMES = (6, 5, 3), ("a", "b", "c")
 
@@ -159,6 +159,35 @@ def test_several_estimators_and_an_invalid_image(explored):
     assert first["classes"][first["target"]]["index"] == 1
     assert [view["finite"] for view in (plain, second["views"][0])] == [True, False]
     assert [view["signed"] for view in (plain, squares)] == [True, False]
+
+
+def test_folders_of_several_estimators_are_one_page(tmp_path, capsys):
+    plain = folders.folder(tmp_path / "plain", "plain", ["a", "b"])
+    times = folders.folder(tmp_path / "times", "gradient_x_input", ["a", "b", "c"], scale=2.0)
+    again = folders.folder(tmp_path / "again", "plain", ["b", "a"])
+    assert cli.main(["report", *map(str, (plain, times)), "--out", str(tmp_path)]) == 0
+    images = content_of((tmp_path / "explorer.html").read_text())["images"]
+    assert [image["title"] for image in images] == ["a", "b"]
+    for seed, image in enumerate(images):
+        assert [view["estimator"] for view in image["views"]] == ["plain", "gradient_x_input"]
+        for view, factor in zip(image["views"], (1, 2), strict=True):
+            gradients = decoded(view["gradients"], (3, folders.SIDE, folders.SIDE))
+            expected = factor * folders.found(seed).gradients
+            np.testing.assert_allclose(gradients, expected, atol=view["gradients"]["step"])
+    explorer.explain_explorer([plain, again], tmp_path)
+    views = content_of((tmp_path / "explorer.html").read_text())["images"][0]["views"]
+    assert [view["estimator"] for view in views] == ["1: plain", "2: plain"]
+    capsys.readouterr()
+    for name, message, made in (
+        ("one", "one: expected photos/b, got none", {"names": ["a"]}),
+        ("target", "target, a: expected target 0 as in the other folder, got 1", {"target": 1}),
+        ("network", f"network: expected the network of {plain}, toy, got x", {"network": "x"}),
+    ):
+        other = folders.folder(tmp_path / name, "plain", **{"names": ["a", "b"], **made})
+        assert cli.main(["report", str(plain), str(other)]) == 1
+        assert message in capsys.readouterr().err
+    assert cli.main(["report", str(plain), str(tmp_path)]) == 1
+    assert "FOLDERS: expected one, or several of signsal explain" in capsys.readouterr().err
 
 
 def test_no_text_of_others_is_markup(explored):

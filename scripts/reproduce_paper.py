@@ -19,13 +19,12 @@ from typing import Any, NamedTuple
 
 import tyro
 
-from signsal_jax import PAPER_CURVES, _files, cli
+from signsal_jax import _files, cli
+from signsal_jax.report.published import EPOCHS as PAPER_EPOCHS, PUBLISHED, SEED as PAPER_SEED
 from train.config import TrainConfig
 from train.loop import train
 
 RESULTS = Path(__file__).parent / "results"
-PAPER_EPOCHS = 50
-PAPER_SEED = 42
 # Stands for the file given by --weights: these weights are not part of any package.
 FROM_FILE = "--weights"
 
@@ -37,8 +36,6 @@ class Column(NamedTuple):
       dataset: the data set's name.
       model: the network's name.
       splits: the splits to evaluate.
-      paper: arXiv 2309.12913, test split: accuracy and AUC by (fill, map); None where the paper
-        has no such network.
       training: settings of the training run other than the paper's; None for a network that is
         taken as published.
       evaluation: further arguments of `signsal evaluate`.
@@ -47,54 +44,29 @@ class Column(NamedTuple):
     dataset: str
     model: str
     splits: tuple[str, ...] = ("test",)
-    paper: dict[Any, float] | None = None
     training: Mapping[str, Any] | None = types.MappingProxyType({})
     evaluation: tuple[str, ...] = ()
 
 
-def _paper(*figures: float) -> dict[Any, float]:
-    return dict(zip(("accuracy", *PAPER_CURVES), figures, strict=True))
-
-
+_FROZEN = types.MappingProxyType({"weights": FROM_FILE, "freeze": True})
+_SMALL_CHUNKS = ("--chunk", "32")
 COLUMNS = {
-    "cifar10-cnn": Column(
-        "cifar10",
-        "cnn",
-        ("test", "train"),
-        _paper(0.6307, 0.23, 0.14, 0.15, 0.21, 0.14, 0.15),
-    ),
-    "cifar10-resnet18": Column(
-        "cifar10",
-        "resnet18",
-        ("test", "train"),
-        _paper(0.7569, 0.23, 0.11, 0.11, 0.22, 0.12, 0.12),
-    ),
+    "cifar10-cnn": Column("cifar10", "cnn", ("test", "train")),
+    "cifar10-resnet18": Column("cifar10", "resnet18", ("test", "train")),
     "cifar10-cifar_resnet20": Column("cifar10", "cifar_resnet20", training=None),
-    "imagenette-cnn": Column(
-        "imagenette", "cnn", paper=_paper(0.6205, 0.24, 0.12, 0.16, 0.21, 0.11, 0.14)
-    ),
-    "imagenette-resnet18": Column(
-        "imagenette", "resnet18", paper=_paper(0.8357, 0.26, 0.14, 0.14, 0.23, 0.18, 0.16)
-    ),
+    "imagenette-cnn": Column("imagenette", "cnn"),
+    "imagenette-resnet18": Column("imagenette", "resnet18"),
     "imagenette-resnet18-pretrained": Column(
-        "imagenette",
-        "resnet18",
-        paper=_paper(0.9733, 0.28, 0.21, 0.24, 0.26, 0.20, 0.23),
-        training={"weights": FROM_FILE, "freeze": True},
-        evaluation=("--chunk", "32"),
+        "imagenette", "resnet18", training=_FROZEN, evaluation=_SMALL_CHUNKS
     ),
     "imagenette-convnext_tiny": Column(
-        "imagenette",
-        "convnext_tiny",
-        paper=_paper(0.9932, 0.49, 0.37, 0.39, 0.46, 0.37, 0.42),
-        training={"weights": FROM_FILE, "freeze": True},
-        evaluation=("--chunk", "32"),
+        "imagenette", "convnext_tiny", training=_FROZEN, evaluation=_SMALL_CHUNKS
     ),
     "imagenette-efficientnet_lite0": Column(
         "imagenette",
         "efficientnet_lite0",
         training={"weights": "package", "freeze": True},
-        evaluation=("--chunk", "32"),
+        evaluation=_SMALL_CHUNKS,
     ),
 }
 
@@ -199,10 +171,11 @@ def table(name: str) -> str:
         cells = [f"{a['mean']:.4f} ({a['low']:.4f} to {a['high']:.4f})" for a in areas]
         rows.append([f"{curve['fill']} AUC, {curve['map']}", *cells])
         keys.append((curve["fill"], curve["map"]))
-    if column.paper is not None:
+    if name in PUBLISHED:
         heads.insert(0, "paper, test")
         for row, key in zip(rows, keys, strict=True):
-            row.insert(1, f"{column.paper[key]:.{4 if key == 'accuracy' else 2}f}")
+            digits = 4 if key == "accuracy" else 2
+            row.insert(1, f"{PUBLISHED[name].figures[key]:.{digits}f}")
     lines = [["", *heads], ["---"] * (len(heads) + 1), *rows]
     text = "\n".join(f"| {' | '.join(line)} |".replace("|  |", "| |", 1) for line in lines)
     epochs = files[column.splits[0]]["network"].get("epochs", PAPER_EPOCHS)

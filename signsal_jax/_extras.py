@@ -15,3 +15,14 @@ def extra(module: str, extra_name: str) -> Any:
         raise ImportError(
             f"{module} is not installed: run  pip install 'signsal_jax[{extra_name}]'"
         ) from error
+
+
+def figures() -> Any:
+    """`signsal_jax.report`, for the methods by which a result draws itself.
+
+    Layers compute and import no figures, so that a computation on a pod never waits for
+    matplotlib. A method that draws is called by whoever looks at the result; it asks here, the one
+    place through which a layer reaches the figures.
+    """
+    extra("matplotlib", "cli")
+    return importlib.import_module("signsal_jax.report")

@@ -9,6 +9,7 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from signsal_jax import _checks
+from signsal_jax._extras import figures
 from signsal_jax._methods import (
     ALL_METHODS as ALL_METHODS,
     COMPARATIVE_METHODS as COMPARATIVE_METHODS,
@@ -55,6 +56,22 @@ class Saliency(NamedTuple):
     margin: Mapping[str, Float[Array, "b h w"]]
     runner_up: Mapping[str, Int[Array, "b h w"]]
     rivals: Int[Array, "b r"] | None = None
+
+    def plot(self, images: Any = None, **options: Any) -> Any:
+        """Draws every map of every image in the color of its sign: `report.plot_saliency`.
+
+        Args:
+          images: `[b, h, w, c]` in [0, 1], drawn first; None for the maps alone.
+          options: of `report.plot_saliency`, such as `class_names` and `overlay`.
+
+        Returns:
+          A matplotlib `Figure`, which a notebook shows.
+
+        Raises:
+          ImportError: without the extra `cli`.
+          ValueError: as `report.plot_saliency`.
+        """
+        return figures().plot_saliency(self, images, **options)
 
 
 def kept_gradient(

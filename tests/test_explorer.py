@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 import signsal_jax
-from signsal_jax import report
+from signsal_jax import cli, report
+from signsal_jax.evaluations import blur
 from signsal_jax.models import Model
 from signsal_jax.report import explorer
 from signsal_jax.report.explorer import content, pack, page
-from tests import toys
+from tests import explained as folders, toys
 
 SHAPE, NAMES = (6, 5, 3), ("a", "b", "c")
 
@@ -105,13 +106,14 @@ def test_gradients_and_deletion_are_those_of_the_network(network):
     assert found.classes.tolist() == np.argsort(-logits).tolist()
     toys.assert_close(found.gradients, jacobian[found.classes])
     deleted = found.deleted
-    assert deleted.fills == ("black", "white")
+    assert deleted.fills == ("black", "white", "blur")
+    blurred = np.asarray(blur(image[None])[0])
     for method, name in enumerate(maps):
         masks = signsal_jax.deletion_masks(maps[name][None], fractions=deleted.fractions)[:, 0]
         for place, mask in enumerate(np.asarray(masks)):
             np.testing.assert_array_equal(deleted.first[method] <= place, mask)
-            for fill, level in enumerate((0.0, 1.0)):
-                emptied = np.where(mask[..., None], level, image).astype(np.float32)
+            for fill, filled in enumerate((0.0, 1.0, blurred)):
+                emptied = np.where(mask[..., None], filled, image).astype(np.float32)
                 scores = np.asarray(apply_fn(variables, emptied[None])[0], np.float64)
                 shares = np.exp(scores) / np.exp(scores).sum()
                 at = (method, fill, place)
@@ -159,6 +161,35 @@ def test_several_estimators_and_an_invalid_image(explored):
     assert [view["signed"] for view in (plain, squares)] == [True, False]
 
 
+def test_folders_of_several_estimators_are_one_page(tmp_path, capsys):
+    plain = folders.folder(tmp_path / "plain", "plain", ["a", "b"])
+    times = folders.folder(tmp_path / "times", "gradient_x_input", ["a", "b", "c"], scale=2.0)
+    again = folders.folder(tmp_path / "again", "plain", ["b", "a"])
+    assert cli.main(["report", *map(str, (plain, times)), "--out", str(tmp_path)]) == 0
+    images = content_of((tmp_path / "explorer.html").read_text())["images"]
+    assert [image["title"] for image in images] == ["a", "b"]
+    for seed, image in enumerate(images):
+        assert [view["estimator"] for view in image["views"]] == ["plain", "gradient_x_input"]
+        for view, factor in zip(image["views"], (1, 2), strict=True):
+            gradients = decoded(view["gradients"], (3, folders.SIDE, folders.SIDE))
+            expected = factor * folders.found(seed).gradients
+            np.testing.assert_allclose(gradients, expected, atol=view["gradients"]["step"])
+    explorer.explain_explorer([plain, again], tmp_path)
+    views = content_of((tmp_path / "explorer.html").read_text())["images"][0]["views"]
+    assert [view["estimator"] for view in views] == ["1: plain", "2: plain"]
+    capsys.readouterr()
+    for name, message, made in (
+        ("one", "one: expected photos/b, got none", {"names": ["a"]}),
+        ("target", "target, a: expected target 0 as in the other folder, got 1", {"target": 1}),
+        ("network", f"network: expected the network of {plain}, toy, got x", {"network": "x"}),
+    ):
+        other = folders.folder(tmp_path / name, "plain", **{"names": ["a", "b"], **made})
+        assert cli.main(["report", str(plain), str(other)]) == 1
+        assert message in capsys.readouterr().err
+    assert cli.main(["report", str(plain), str(tmp_path)]) == 1
+    assert "FOLDERS: expected one, or several of signsal explain" in capsys.readouterr().err
+
+
 def test_no_text_of_others_is_markup(explored):
     text = explored.html
     assert text.lower().count("</script>") == 2
@@ -198,11 +229,11 @@ def noise_subject(side, classes, maps):
         rng.standard_normal((classes, side, side)).astype(np.float32),
         explorer.Deleted(
             tuple(map(str, range(maps))),
-            ("black", "white"),
+            ("black", "white", "blur"),
             np.linspace(0, 1, 13),
             rng.integers(0, 14, (maps, side, side)).astype(np.uint8),
-            rng.random((maps, 2, 13, classes)),
-            rng.integers(0, classes, (maps, 2, 13)),
+            rng.random((maps, 3, 13, classes)),
+            rng.integers(0, classes, (maps, 3, 13)),
         ),
     )
     shares = {str(name): rng.random((side, side)) for name in range(maps)}

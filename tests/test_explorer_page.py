@@ -1,5 +1,6 @@
 """The explorer in a real browser: what it shows is what the arrays say."""
 
+import json
 import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -9,8 +10,9 @@ import pytest
 from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.common.by import By
 
+from signsal_jax.evaluations import blur
 from signsal_jax.report import explorer
-from tests import browser as chromium
+from tests import browser as chromium, explained
 
 # Names as an attacker would choose them.
 EVIL = "</script><script>window.hacked = 1</script>"
@@ -26,11 +28,11 @@ def made_subject(seed, title):
     maps["active"] = np.zeros((ROWS, COLUMNS))
     deleted = explorer.Deleted(
         tuple(maps),
-        ("black", "white"),
+        ("black", "white", "blur"),
         FRACTIONS,
         rng.integers(1, 4, (len(maps), ROWS, COLUMNS)).astype(np.uint8),
-        rng.random((len(maps), 2, 3, CLASSES)),
-        rng.integers(0, CLASSES, (len(maps), 2, 3)),
+        rng.random((len(maps), 3, 3, CLASSES)),
+        rng.integers(0, CLASSES, (len(maps), 3, 3)),
     )
     found = explorer.ClassGradients(
         rng.random((ROWS, COLUMNS, 3)).astype(np.float32),
@@ -42,7 +44,11 @@ def made_subject(seed, title):
         deleted,
     )
     signed = {"active & inactive": rng.standard_normal((ROWS, COLUMNS))}
-    return explorer.subject(title, found, "plain", maps, signed)
+    change = np.abs(rng.standard_normal((2, 4, 3, 3)))
+    change[:, 1] *= -1
+    moved = np.asarray([0.05, 0.02])
+    steps = explorer.Steps(("positive", "active"), (1 / 255, 4 / 255, 16 / 255), change, moved)
+    return explorer.subject(title, found, "plain", maps, signed, steps=steps)
 
 
 @pytest.fixture(scope="module")
@@ -236,6 +242,31 @@ def test_deletion_shows_the_image_and_what_the_network_says(shown, subjects):
     assert f"{100 * best:.0f} %" in texts(driver, ".shares .number")[0]
 
 
+def test_deletion_by_blur_shows_the_blurred_image(shown, subjects):
+    driver = shown("#share=2&order=vanilla&fill=blur")
+    deleted = subjects[0].views["plain"].deleted
+    gone = deleted.first[deleted.methods.index("vanilla")] <= 2
+    blurred = np.asarray(blur(subjects[0].image[None])[0])
+    expected = np.round(255 * np.where(gone[..., None], blurred, subjects[0].image))
+    np.testing.assert_array_equal(canvas(driver, 4), expected)
+    assert gone.any()
+
+
+def test_small_steps_show_the_changes_that_were_evaluated(shown, subjects):
+    driver = shown("#steps=active&epsilon=1")
+    steps = subjects[0].views["plain"].steps
+    values = [float(text.replace("−", "-")) for text in texts(driver, ".ways .value")]
+    np.testing.assert_allclose(values, steps.change[1, :, 1, 0], atol=0.006)
+    assert texts(driver, ".steps output") == ["4/255 of brightness"]
+    assert find(driver, ".steps .foot").text.endswith("2.0 % of the pixels are moved.")
+    assert find(driver, ".steps .says").text.startswith("The sign holds: cat rises along it")
+    find(driver, ".steps input").send_keys(Keys.RIGHT)
+    probabilities = [text.split()[0] for text in texts(driver, ".ways .number")]
+    found = [float(text.replace("−", "-")) for text in probabilities]
+    np.testing.assert_allclose(found, 100 * steps.change[1, :, 2, 2], atol=0.06)
+    chromium.wait(lambda: "epsilon=2" in driver.current_url, "the address")
+
+
 def test_the_address_restores_the_view(shown, subjects):
     driver = shown()
     driver.find_elements(By.CSS_SELECTOR, ".thumbnail")[1].click()
@@ -296,6 +327,60 @@ def test_a_notebook_shows_the_page_in_a_frame(driver, page, tmp_path):
     driver.switch_to.default_content()
     assert driver.get_log("browser") == []
     assert driver.execute_script("return window.hacked") is None
+
+
+def test_the_first_twenty_of_ten_thousand_pictures_open(driver, tmp_path):
+    names = [f"{number}.png" for number in range(25)]
+    folder = explained.folder(tmp_path / "many", "plain", names, more=9_975)
+    page, shown, count = explorer.explain_explorer([folder])
+    assert (shown, count) == (20, 10_000)
+    assert page.stat().st_size < 1_000_000
+    chromium.show(driver, page.as_uri())
+    await_image(driver)
+    assert texts(driver, ".thumbnail span") == names[:20]
+    assert "The first 20 of 10000 pictures." in texts(driver, ".note")
+    assert driver.get_log("browser") == []
+
+
+def test_one_image_that_is_not_finite_and_empty_maps_open(driver, tmp_path):
+    found = explained.found(0)
+    found.gradients[1, 2, 2] = np.nan
+    found.image[0, 0] = np.nan
+    maps = {"active": np.zeros(found.image.shape[:2])}
+    one = explorer.subject("a.png", found, "plain", maps, {})
+    empty = one._replace(title="b.png", views={"plain": one.views["plain"]._replace(
+        gradients=np.zeros_like(found.gradients))})  # fmt: skip
+    for subject, finite in ((one, False), (empty, True)):
+        path = explorer.write_explorer(tmp_path / "a.html", [subject], title="", about={})
+        chromium.show(driver, path.as_uri() + "#a=map-active&row=2&column=2")
+        await_image(driver)
+        assert texts(driver, ".unit")[1] == "empty: nothing to see"
+        assert numbers(driver)[1] == 0
+        notes = " ".join(texts(driver, ".note:not([hidden])"))
+        assert ("Some numbers of this image are not finite." in notes) != finite
+        assert driver.get_log("browser") == []
+
+
+def test_the_page_survives_nbconvert(driver, page, subjects, tmp_path):
+    """The frame's output in a notebook, made by nbconvert into a page of its own."""
+    nbconvert = pytest.importorskip("nbconvert", reason="needs nbconvert")
+    text = Path(unquote(urlsplit(page).path)).read_text(encoding="utf-8")
+    shown = {"text/html": explorer.Explorer(text)._repr_html_(), "text/plain": "Explorer"}
+    output = {"output_type": "execute_result", "execution_count": 1, "metadata": {}, "data": shown}
+    cell = {"cell_type": "code", "id": "a", "execution_count": 1, "metadata": {}, "source": "page"}
+    notebook = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [
+        {**cell, "outputs": [output]}]}  # fmt: skip
+    (tmp_path / "a.ipynb").write_text(json.dumps(notebook))
+    converted, _ = nbconvert.HTMLExporter().from_filename(str(tmp_path / "a.ipynb"))
+    (tmp_path / "a.html").write_text(converted, encoding="utf-8")
+    chromium.show(driver, (tmp_path / "a.html").as_uri())
+    driver.switch_to.frame(find(driver, "iframe"))
+    await_image(driver)
+    hover(driver, 2, 5)
+    expect_pixel(driver, subjects[0], 2, 5)
+    assert driver.execute_script("return window.hacked") is None
+    driver.switch_to.default_content()
+    driver.get_log("browser")  # nbconvert's own page asks for scripts of the network
 
 
 CSV = """

@@ -178,6 +178,16 @@ def imported_early(path):
     return names
 
 
+def test_layers_reach_the_figures_through_one_door():
+    """`_extras.figures` imports a host by name, so what uses it is listed here."""
+    users = {
+        unit_of(module_name(path))
+        for path in library_files()
+        if f"{PACKAGE}._extras.figures" in imported(path)
+    }
+    assert users == {"maps", "study._store"}
+
+
 def test_the_library_imports_no_program():
     for path in library_files():
         outside = {name.split(".")[0] for name in imported(path)}

@@ -18,9 +18,9 @@ import orbax.checkpoint as ocp
 import pytest
 from flax import nnx
 
-from scripts.reproduce_paper import COLUMNS
 from signsal_jax import checkpoint, data, models, sharding
 from signsal_jax.models.resnet import ResNet
+from signsal_jax.report.published import PUBLISHED
 from tests import runs, tiny_training
 from train import __main__ as command, expected, step as steps
 from train.config import TrainConfig
@@ -348,7 +348,7 @@ def test_what_is_expected_is_what_the_paper_reports():
         name = f"{dataset}-{model}" + ("-pretrained" if frozen else "")
         if name == "imagenette-convnext_tiny-pretrained":
             name = "imagenette-convnext_tiny"
-        assert COLUMNS[name].paper["accuracy"] == values.accuracy
+        assert PUBLISHED[name].figures["accuracy"] == values.accuracy
 
 
 # The metrics file.

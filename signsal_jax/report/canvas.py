@@ -1,5 +1,6 @@
 """What single figures share: a grid of panels, new or given, and images in them."""
 
+import io
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,15 @@ from matplotlib.figure import Figure
 
 # Class names are text as it stands; matplotlib would take a $ for the start of a formula.
 AS_WRITTEN: Any = {"parse_math": False}
+
+
+class NotebookFigure(Figure):
+    """A figure that a notebook shows as the last line of a cell, also without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        file = io.BytesIO()
+        self.savefig(file, format="png", dpi=110)
+        return file.getvalue()
 
 
 def grid(
@@ -19,7 +29,8 @@ def grid(
       ValueError: another number of axes.
     """
     if axes is None:
-        figure = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
+        figsize = size[0] * columns, size[1] * rows
+        figure = NotebookFigure(figsize=figsize, layout="constrained")
         return figure, figure.subplots(rows, columns, squeeze=False)
     given = np.asarray(axes, dtype=object).ravel()
     if given.size != rows * columns:

@@ -21,6 +21,7 @@ from signsal_jax.study import JoinedSplits, Store, StudyConfig
 MOST_EXAMPLES = 20
 EXAMPLES = "examples.npz"
 _SIGNED, _CLASSES = "signed: ", "classes: "
+_UNKNOWN = -1
 _DRAWN = (1, 3)
 """Channels of what can be shown as a picture."""
 
@@ -34,6 +35,7 @@ class Example(NamedTuple):
       maps: by name `[h, w]`, in [0, 1].
       signed: by name `[h, w]`, see `brightness_maps`; None for an estimator without sign.
       classes: what the explorer shows besides; None if it was not computed.
+      number: of the image in its study; None if it is of none.
     """
 
     image: np.ndarray
@@ -41,6 +43,7 @@ class Example(NamedTuple):
     maps: dict[str, np.ndarray]
     signed: dict[str, np.ndarray] | None = None
     classes: ClassGradients | None = None
+    number: int | None = None
 
 
 def example_images(store: Store) -> list[int]:
@@ -63,7 +66,8 @@ def compute_examples(store: Store, model: Model, splits: Sequence[data.Dataset])
       The examples; none where images are neither gray nor RGB.
     """
     config, images = StudyConfig().replaced(store.manifest["config"]), JoinedSplits(splits)
-    rows = [images[number] for number in example_images(store)]
+    numbers = example_images(store)
+    rows = [images[number] for number in numbers]
     if not rows or model.input_shape[2] not in _DRAWN:
         return []
     pixels = data.to_float(np.stack([image for image, _ in rows]))
@@ -80,6 +84,7 @@ def compute_examples(store: Store, model: Model, splits: Sequence[data.Dataset])
                 own,
                 {name: values[place] for name, values in signed.items()} or None,
                 of_image(pixels[place], logits[place], int(targets[place]), own),
+                numbers[place],
             )
         )
     return examples
@@ -110,6 +115,7 @@ def save_examples(store: Store, examples: Sequence[Example], folder: Path) -> No
         "study": np.asarray(_mark(store)),
         "images": np.stack([example.image for example in examples]),
         "titles": np.asarray([example.title for example in examples]),
+        "numbers": np.asarray([_UNKNOWN if e.number is None else e.number for e in examples]),
         **{method: np.stack([example.maps[method] for example in examples]) for method in METHODS},
         **{
             f"{_SIGNED}{name}": np.stack([(example.signed or {})[name] for example in examples])
@@ -146,6 +152,10 @@ def load_examples(store: Store, folder: Path) -> list[Example]:
             }
             for prefix in (f"{_CLASSES}{place} " for place in range(len(arrays["titles"])))
         ]
+        count = len(arrays["titles"])
+        # Earlier files say nothing of them.
+        known = "numbers" in arrays.files
+        numbers = arrays["numbers"].tolist() if known else [_UNKNOWN] * count
         return [
             Example(
                 image,
@@ -153,6 +163,7 @@ def load_examples(store: Store, folder: Path) -> list[Example]:
                 {method: maps[method][place] for method in METHODS},
                 {name: values[place] for name, values in signed.items()} or None,
                 from_arrays(found[place]) if found[place] else None,
+                None if numbers[place] == _UNKNOWN else numbers[place],
             )
             for place, (image, title) in enumerate(
                 zip(arrays["images"], arrays["titles"], strict=True)

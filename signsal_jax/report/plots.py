@@ -17,8 +17,10 @@ from matplotlib.patches import Patch
 
 from signsal_jax.report.canvas import AS_WRITTEN, bare, grid, show_image
 from signsal_jax.report.scales import scale_end
+from signsal_jax.report.treatment import check_treatment, smoothed, treatment
 
 DIVERGING = "RdBu_r"
+_MOST_IN_A_ROW = 10
 # Okabe and Ito's colors, told apart by the color-blind; gray for all other classes.
 _CLASSES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")
 _OTHERS, _NOBODY = "#999999", "#ffffff"
@@ -45,7 +47,7 @@ def plot_signed(
         clipped. At 224x224, where few pixels are large, 99.5 shows the others.
       smoothing: standard deviation in pixels of a Gaussian over the map before it is drawn.
       shared_scale: whether all maps have one scale, so that they can be compared, or each its own.
-      axes: n axes to draw into; None for a new figure.
+      axes: n axes to draw into; None for a new figure, with at most ten panels in a row.
 
     Returns:
       The figure. Each panel says its scale, and the smoothing if there is one.
@@ -62,28 +64,28 @@ def plot_signed(
     values = np.asarray(values, np.float64)
     if values.ndim != 3:
         raise ValueError(f"values: expected [n, h, w], got shape {values.shape}")
-    if not 0 < percentile <= 100:
-        raise ValueError(f"percentile: expected above 0 and at most 100, got {percentile}")
-    if not smoothing >= 0:
-        raise ValueError(f"smoothing: expected at least 0 pixels, got {smoothing}")
+    check_treatment(percentile, smoothing)
     if images is not None and np.shape(images)[:3] != values.shape:
         raise ValueError(f"images: expected {values.shape} and channels, got {np.shape(images)}")
     if smoothing:
-        values = np.stack([_smooth(each, smoothing) for each in values])
-    figure, panels = grid(axes, 1, len(values))
+        values = np.stack([smoothed(each, smoothing) for each in values])
+    columns = len(values) if axes is not None else max(1, min(len(values), _MOST_IN_A_ROW))
+    figure, panels = grid(axes, -(-len(values) // columns), columns)
+    for axis in panels.flat[len(values) :]:
+        axis.set_axis_off()
+    panels = panels.flat[: len(values)]
     ends = [scale_end(each, percentile) for each in values]
     if shared_scale:
         ends = [max(ends)] * len(ends)
-    for number, (axis, each, end) in enumerate(zip(panels[0], values, ends, strict=True)):
+    for number, (axis, each, end) in enumerate(zip(panels, values, ends, strict=True)):
         if images is not None:
             show_image(axis, np.asarray(images[number]))
         # Over a photo the map fades where it is small, so that the photo shows through.
         alpha = np.sqrt(np.clip(np.abs(each) / (end or 1), 0, 1)) if images is not None else None
         limits: Any = {"vmin": -(end or 1), "vmax": end or 1}
         axis.imshow(each, cmap=DIVERGING, alpha=alpha, interpolation="nearest", **limits)
-        clipped = f", {percentile:g}th percentile" if percentile < 100 else ""
-        smooth = f", smoothed by {smoothing:g} px" if smoothing else ""
-        bare(axis, titles[number] if titles else "", f"±{end:.2g}{clipped}{smooth}")
+        note = f"±{end:.2g}{treatment(percentile, smoothing)}"
+        bare(axis, titles[number] if titles else "", note)
     return figure
 
 
@@ -196,19 +198,3 @@ def plot_effects(
     axis.set(xlabel=label, ylim=(len(names) - 0.5, -0.5))
     axis.grid(axis="x", alpha=0.3)
     return figure
-
-
-def _smooth(values: np.ndarray, sigma: float) -> np.ndarray:
-    """A Gaussian over `[h, w]`, its weights cut at three sigmas and renormalized at the edges."""
-    reach = int(np.ceil(3 * sigma))
-    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
-    for axis in (0, 1):
-        there = np.ones(values.shape[axis])
-
-        def blur(line: np.ndarray) -> np.ndarray:
-            return np.convolve(line, weights, "full")[reach : reach + len(line)]
-
-        values = np.apply_along_axis(blur, axis, values)
-        norm = blur(there)
-        values = values / (norm[:, None] if axis == 0 else norm[None, :])
-    return values

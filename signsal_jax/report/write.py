@@ -94,13 +94,13 @@ def write_report(store: Store, out: Path, *, seed: int = 0) -> Report:
         "results": summary,
     }
     files.append(_write_per_image(store, out / "per_image.npz"))
-    files.append(_write_explorer(out, title, results, examples))
+    files.append(_write_explorer(store, out, title, results, examples))
     files.append(_files.write_json(out / "results.json", results))
     return Report(title, results, table, [file.name for file in files])
 
 
 def _write_explorer(
-    out: Path, title: str, results: dict[str, Any], examples: Sequence[Example]
+    store: Store, out: Path, title: str, results: dict[str, Any], examples: Sequence[Example]
 ) -> Path:
     estimator = (results["estimator"] or {}).get("name", "plain")
     summary, note = results["results"], results["dataset"]["note"]
@@ -112,6 +112,7 @@ def _write_explorer(
             example.maps,
             example.signed or {},
             label=example.classes.target,
+            steps=_example_steps(store, example),
         )
         for example in examples
         if example.classes is not None
@@ -135,6 +136,19 @@ def _write_explorer(
         ],
         plots=explorer.result_plots(summary),
         tables=explorer.result_tables(summary),
+    )
+
+
+def _example_steps(store: Store, example: Example) -> explorer.Steps | None:
+    """The small steps of an example, if the study stores them."""
+    arrays, names = store.arrays(), store.manifest["names"]
+    if "step_change" not in arrays or example.number is None:
+        return None
+    return explorer.Steps(
+        tuple(names["step_map"]),
+        tuple(names["epsilon"]),
+        arrays["step_change"][example.number],
+        arrays["step_moved"][example.number],
     )
 
 

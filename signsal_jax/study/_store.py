@@ -10,6 +10,7 @@ import numpy as np
 import tensorstore
 
 from signsal_jax import _files
+from signsal_jax._extras import figures
 from signsal_jax.study._arrays import ARRAYS, StudyArray, checksums, open_zarr
 from signsal_jax.study._claim import MANIFEST, claim, read_manifest
 from signsal_jax.study._commits import COMMITS, Commits, digest
@@ -249,6 +250,22 @@ class Store:
             "accuracy": counts["correct"] / valid if labelled else None,
             "mean": {name: (total / valid).tolist() for name, total in totals.items()},
         }
+
+    def plot(self, **options: Any) -> Any:
+        """Draws the curves of an evaluation, finished or not: `report.plot_curves`.
+
+        Args:
+          options: of `report.plot_curves`.
+
+        Returns:
+          A matplotlib `Figure`, which a notebook shows.
+
+        Raises:
+          ImportError: without the extra `cli`.
+          ValueError: as `report.summarize`; no stored curves.
+        """
+        report = figures()
+        return report.plot_curves(report.summarize(self), **options)
 
     def check(self) -> None:
         """Checks that every file of the committed chunks ends in the checksum of its commit.

@@ -1,6 +1,7 @@
 """The explorer: images, signed maps and class gradients in one page that needs no network."""
 
 from signsal_jax.report.explorer.compute import class_gradients as class_gradients
+from signsal_jax.report.explorer.content import map_kind as map_kind
 from signsal_jax.report.explorer.explanations import (
     explain_explorer as explain_explorer,
     is_explanation as is_explanation,
@@ -19,9 +20,11 @@ from signsal_jax.report.explorer.results import (
     result_tables as result_tables,
 )
 from signsal_jax.report.explorer.subject import (
+    BLUR as BLUR,
     MOST_IMAGES as MOST_IMAGES,
     ClassGradients as ClassGradients,
     Deleted as Deleted,
+    Steps as Steps,
     Subject as Subject,
     View as View,
     from_arrays as from_arrays,

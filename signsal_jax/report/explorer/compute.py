@@ -9,12 +9,12 @@ import numpy as np
 
 from signsal_jax._precision import matmul_precision
 from signsal_jax._types import Images, Variables
-from signsal_jax.evaluations import PAPER_FRACTIONS, delete, deletion_masks
+from signsal_jax.evaluations import PAPER_FRACTIONS, blur, delete, deletion_masks
 from signsal_jax.gradients import Estimator, plain, signed_jacobian
 from signsal_jax.models import Model
-from signsal_jax.report.explorer.subject import ClassGradients, Deleted, shown_classes
+from signsal_jax.report.explorer.subject import BLUR, ClassGradients, Deleted, shown_classes
 
-_FILLS = ("black", "white")
+_FILLS = ("black", "white", BLUR)
 
 
 def class_gradients(
@@ -44,9 +44,10 @@ def class_gradients(
         )
         masks = deletion_masks(maps, fractions=PAPER_FRACTIONS)
         copies = jnp.broadcast_to(image, (len(maps), *image.shape[1:]))
+        values = {fill: blur(image)[0] if fill == BLUR else fill for fill in _FILLS}
 
         def classify(mask: jax.Array) -> tuple[jax.Array, jax.Array]:
-            images = jnp.concatenate([delete(copies, mask, fill) for fill in _FILLS])
+            images = jnp.concatenate([delete(copies, mask, values[fill]) for fill in _FILLS])
             with matmul_precision(precision):
                 logits = model.apply_fn(variables, images)
             return jax.nn.softmax(logits)[:, classes], jnp.argmax(logits, axis=1)

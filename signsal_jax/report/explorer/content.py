@@ -9,8 +9,9 @@ from PIL import Image
 
 from signsal_jax.brightness import GRADIENT
 from signsal_jax.data import display_name
+from signsal_jax.evaluations import SCORES, WAYS, blur
 from signsal_jax.report.explorer.pack import pack_indices, pack_shares, pack_signed
-from signsal_jax.report.explorer.subject import Deleted, Subject, View
+from signsal_jax.report.explorer.subject import BLUR, Deleted, Steps, Subject, View
 
 # Smaller pictures are kept as they are, larger ones as JPEG.
 _LOSSLESS_SIDE, _QUALITY = 64, 90
@@ -38,6 +39,7 @@ def subject_content(subject: Subject, cell: int) -> dict[str, Any]:
     return {
         "title": subject.title,
         "picture": _picture(subject.image),
+        "blurred": _blurred(subject),
         "height": height,
         "width": width,
         "cell": cell,
@@ -86,6 +88,7 @@ def _view(subject: Subject, view: View, cell: int) -> dict[str, Any]:
         "gradients": pack_signed(_cells(view.gradients, cell, "sum")),
         "maps": signed + shares,
         "deleted": None if view.deleted is None else _deleted(subject, view.deleted),
+        "steps": None if view.steps is None else _steps(view.steps),
     }
 
 
@@ -108,6 +111,18 @@ def _deleted(subject: Subject, deleted: Deleted) -> dict[str, Any]:
     }
 
 
+def _steps(steps: Steps) -> dict[str, Any]:
+    change = np.nan_to_num(steps.change.astype(np.float64))
+    places = [SCORES.index(name) for name in ("logit", "probability")]
+    return {
+        "methods": list(steps.methods),
+        "ways": list(WAYS),
+        "epsilons": list(steps.epsilons),
+        "change": np.round(change[..., places], 5).tolist(),
+        "moved": np.nan_to_num(steps.moved.astype(np.float64)).tolist(),
+    }
+
+
 def _cells(values: np.ndarray, cell: int, how: str) -> np.ndarray:
     """Joins squares of pixels: `[..., h, w]` to `[..., rows, columns]`."""
     if cell == 1:
@@ -118,6 +133,14 @@ def _cells(values: np.ndarray, cell: int, how: str) -> np.ndarray:
     shape = padded.shape
     blocks = padded.reshape(*shape[:-2], shape[-2] // cell, cell, shape[-1] // cell, cell)
     return blocks.sum((-3, -1)) if how == "sum" else blocks.max((-3, -1))
+
+
+def _blurred(subject: Subject) -> str | None:
+    """The image that fills deleted pixels, if the page needs it."""
+    found = [view.deleted for view in subject.views.values() if view.deleted is not None]
+    if not any(BLUR in deleted.fills for deleted in found):
+        return None
+    return _picture(np.asarray(blur(np.asarray(subject.image)[None])[0]))
 
 
 def _picture(image: np.ndarray) -> str:

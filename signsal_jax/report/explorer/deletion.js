@@ -9,6 +9,11 @@ function percent(share) {
   return `${(100 * share).toFixed(share > 0 && share < 0.1 ? 1 : 0)} %`;
 }
 
+function pixelsOf(context, picture, { width, height }) {
+  context.drawImage(picture, 0, 0);
+  return context.getImageData(0, 0, width, height).data;
+}
+
 // `changed({order, fill, share})` is called with the part of the state that changes.
 export function createDeletion({ changed }) {
   const canvas = h("canvas", { role: "img", "aria-label": "The image after deletion" });
@@ -54,7 +59,8 @@ export function createDeletion({ changed }) {
   }
 
   // `first`: for every pixel, by the order shown, the fraction at which it goes.
-  function draw(image, deleted, picture, first, state) {
+  // `blurred`: the picture that fills deleted pixels by blur, null where no fill is one.
+  function draw(image, deleted, picture, blurred, first, state) {
     const method = deleted.methods.indexOf(state.order);
     const fill = deleted.fills.indexOf(state.fill);
     order.value = state.order;
@@ -64,8 +70,12 @@ export function createDeletion({ changed }) {
     context.drawImage(picture, 0, 0);
     const pixels = context.getImageData(0, 0, image.width, image.height);
     const level = state.fill === "white" ? 255 : 0;
+    const inFront = state.fill === "blur" ? pixelsOf(context, blurred, image) : null;
     first[method].forEach((place, pixel) => {
-      if (place <= state.share) pixels.data.fill(level, 4 * pixel, 4 * pixel + 3);
+      if (place > state.share) return;
+      const [from, to] = [4 * pixel, 4 * pixel + 3];
+      if (inFront) pixels.data.set(inFront.subarray(from, to), from);
+      else pixels.data.fill(level, from, to);
     });
     context.putImageData(pixels, 0, 0);
     const really = deleted.shares[method][state.share];

@@ -1,6 +1,7 @@
-"""The explorer of a folder of `signsal explain`."""
+"""The explorer of folders of `signsal explain`."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,36 +25,81 @@ def is_explanation(folder: Path) -> bool:
         return False
 
 
-def explain_explorer(folder: Path, out: Path | None = None) -> tuple[Path, int, int]:
+def explain_explorer(folders: Sequence[Path], out: Path | None = None) -> tuple[Path, int, int]:
     """Writes the explorer of explained pictures, without computing anything.
 
     Args:
-      folder: of `signsal explain`.
-      out: where to write (default: into the folder).
+      folders: of `signsal explain`; several hold the same pictures, each by another estimator.
+      out: where to write (default: into the first folder).
 
     Returns:
-      The page, how many pictures it shows, and how many are in the folder.
+      The page, how many pictures it shows, and how many are in the first folder.
 
     Raises:
-      ValueError: pictures whose class gradients were not kept; files of something else.
+      ValueError: pictures whose class gradients were not kept; files of something else; folders of
+        other networks, classes or pictures.
     """
-    results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
-    entries = results["images"]
-    kept = [entry for entry in entries if entry.get("classes") is not None][:MOST_IMAGES]
-    if not kept:
-        raise ValueError(
-            f"{folder}: expected pictures explained with --explorer, got none of {len(entries)}"
-        )
-    estimator = results["estimator"]["name"]
-    subjects = [_subject(folder, entry, estimator) for entry in kept]
+    found = [json.loads((folder / RESULTS).read_text(encoding="utf-8")) for folder in folders]
+    names = _estimator_names(found)
+    subjects: list[Subject] = []
+    shown: list[dict[str, Any]] = []
+    for folder, results, name in zip(folders, found, names, strict=True):
+        _check_alike(folders[0], found[0], folder, results)
+        kept = [entry for entry in results["images"] if entry.get("classes") is not None]
+        if not kept:
+            raise ValueError(
+                f"{folder}: expected pictures explained with --explorer, got none of "
+                f"{len(results['images'])}"
+            )
+        if not subjects:
+            shown = kept[:MOST_IMAGES]
+            subjects = [_subject(folder, entry, name) for entry in shown]
+            continue
+        own = {entry["sha256"]: entry for entry in kept}
+        for place, entry in enumerate(shown):
+            if entry["sha256"] not in own:
+                raise ValueError(f"{folder}: expected {printable(entry['image'])}, got none")
+            another = _subject(folder, own[entry["sha256"]], name)
+            subjects[place] = _with_view(subjects[place], another, folder)
     page = write_explorer(
-        (out or folder) / EXPLORER,
+        (out or folders[0]) / EXPLORER,
         subjects,
         title="Signed saliency of " + _count(len(subjects), "picture"),
-        about=_about(results),
-        notes=_notes(results, len(subjects)),
+        about=_about(found),
+        notes=_notes(found[0], len(subjects)),
     )
-    return page, len(subjects), len(entries)
+    return page, len(subjects), len(found[0]["images"])
+
+
+def _estimator_names(found: Sequence[dict[str, Any]]) -> list[str]:
+    """A name for each: with its settings, and a number, where that tells them apart."""
+    names = [results["estimator"]["name"] for results in found]
+    if len(set(names)) < len(names):
+        names = [_described(results["estimator"]) for results in found]
+    if len(set(names)) < len(names):
+        names = [f"{number}: {name}" for number, name in enumerate(names, 1)]
+    return names
+
+
+def _check_alike(first: Path, expected: dict[str, Any], folder: Path, got: dict[str, Any]) -> None:
+    networks = [network_name(results["network"]) for results in (expected, got)]
+    sums = [results["network"].get("sha256") for results in (expected, got)]
+    if networks[0] != networks[1] or sums[0] != sums[1]:
+        raise ValueError(
+            f"{folder}: expected the network of {first}, {networks[0]}, got {networks[1]}"
+        )
+
+
+def _with_view(subject: Subject, other: Subject, folder: Path) -> Subject:
+    """The image with the views of both."""
+    for what in ("target", "classes"):
+        expected, got = (np.asarray(getattr(one, what)).tolist() for one in (subject, other))
+        if expected != got:
+            raise ValueError(
+                f"{folder}, {subject.title}: expected {what} {expected} as in the other folder, "
+                f"got {got}"
+            )
+    return subject._replace(views={**subject.views, **other.views})
 
 
 def _subject(folder: Path, entry: dict[str, Any], estimator: str) -> Subject:
@@ -64,14 +110,20 @@ def _subject(folder: Path, entry: dict[str, Any], estimator: str) -> Subject:
     return subject(printable(Path(entry["image"]).name), found, estimator, arrays, signed)
 
 
-def _about(results: dict[str, Any]) -> dict[str, str]:
-    settings = {key: value for key, value in results["estimator"].items() if key != "name"}
+def _described(estimator: dict[str, Any]) -> str:
+    """An estimator's name and settings."""
+    settings = {key: value for key, value in estimator.items() if key != "name"}
     listed = ", ".join(f"{key} {value}" for key, value in settings.items())
-    estimator = results["estimator"]["name"] + (f" ({listed})" if listed else "")
+    return estimator["name"] + (f" ({listed})" if listed else "")
+
+
+def _about(found: Sequence[dict[str, Any]]) -> dict[str, str]:
+    results = found[0]
     rivals = " ".join(map(str, results["configuration"]["rivals"]))
+    estimators = "; ".join(_described(results["estimator"]) for results in found)
     return {
         "Network": network_name(results["network"]),
-        "Estimator": estimator,
+        "Estimator" if len(found) == 1 else "Estimators": estimators,
         "Active and inactive compare with": "all classes" if rivals == "all" else rivals,
         "Version": results["versions"].get("signsal_jax", "?"),
     }

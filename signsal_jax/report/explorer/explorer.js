@@ -8,11 +8,13 @@ import { download } from "./download.js";
 import { createPanel } from "./panel.js";
 import { createPixel } from "./pixel.js";
 import { readState, stateWriter } from "./state.js";
+import { createSteps } from "./steps.js";
 import { createTable } from "./tables.js";
 
-async function pictureOf(image) {
+async function pictureOf(address) {
+  if (!address) return null;
   const picture = new Image();
-  picture.src = image.picture;
+  picture.src = address;
   await picture.decode();
   return picture;
 }
@@ -41,7 +43,8 @@ export function render({ model, el }) {
   const images = model.get("images");
   const views = new Map();
   const write = stateWriter();
-  const state = { image: 0, estimator: 0, row: null, column: null, share: 0, ...readState() };
+  const state = { image: 0, estimator: 0, row: null, column: null, share: 0, epsilon: 0,
+    ...readState() };
   let pinned = false;
   let shown = null; // what `load` gives, of the image on the screen
 
@@ -74,6 +77,12 @@ export function render({ model, el }) {
       drawDeletion();
     },
   });
+  const steps = createSteps({
+    changed(part) {
+      Object.assign(state, part);
+      drawSteps();
+    },
+  });
   const thumbnails = images.map((image, index) => h("label", { class: "thumbnail" },
     h("input", {
       type: "radio",
@@ -100,7 +109,7 @@ export function render({ model, el }) {
     h("div", { class: "line" }, subtitle, chooser), invalid, unsigned,
     h("div", { class: "views" },
       h("div", { class: "maps" }, ...Object.values(panels).map(({ element }) => element)),
-      pixel.element, deletion.element),
+      pixel.element, deletion.element, steps.element),
     h("footer", {}, h("p", {}, "Hover, tap, or focus a map and use the arrow keys (with Shift, five"
       + " at a time). A click holds the pixel, Escape releases it. A class's bar opens its map."
       + " The address of the page restores the view."),
@@ -119,8 +128,9 @@ export function render({ model, el }) {
     if (!views.has(key)) {
       const image = images[index];
       const view = image.views[place];
-      views.set(key, Promise.all([pictureOf(image), unpackView(image, view)]).then(
-        ([picture, unpacked]) => ({ image, view, picture, ...unpacked })));
+      views.set(key, Promise.all([pictureOf(image.picture), pictureOf(image.blurred),
+        unpackView(image, view)]).then(([picture, blurred, unpacked]) =>
+        ({ image, view, picture, blurred, ...unpacked })));
     }
     return views.get(key);
   }
@@ -156,6 +166,7 @@ export function render({ model, el }) {
     deletion.show(image, shown.view.deleted);
     draw();
     drawDeletion();
+    drawSteps();
     explorer.setAttribute("aria-busy", "false");
   }
 
@@ -195,7 +206,12 @@ export function render({ model, el }) {
     state.order = oneOf(deleted.methods, state.order, "active");
     state.fill = oneOf(deleted.fills, state.fill);
     state.share = Math.min(state.share, deleted.fractions.length - 1);
-    deletion.draw(shown.image, deleted, shown.picture, shown.first, state);
+    deletion.draw(shown.image, deleted, shown.picture, shown.blurred, shown.first, state);
+    write(state);
+  }
+
+  function drawSteps() {
+    steps.draw(shown.image, shown.view.steps, state);
     write(state);
   }
 

@@ -28,6 +28,7 @@ _MODULES = (
     "panel.js",
     "pixel.js",
     "deletion.js",
+    "steps.js",
     "download.js",
     "explorer.js",
 )

@@ -1,7 +1,7 @@
 // What is shown, kept in the fragment of the page's address, so that a link restores it.
 
-const NUMBERS = ["image", "estimator", "row", "column", "share"];
-const TEXTS = ["a", "b", "order", "fill"];
+const NUMBERS = ["image", "estimator", "row", "column", "share", "epsilon"];
+const TEXTS = ["a", "b", "order", "fill", "steps"];
 const SETTLED = 250; // milliseconds; browsers refuse more than a few changes a second
 
 export function readState() {

@@ -11,6 +11,8 @@ from jaxtyping import Float, Int, UInt8
 from signsal_jax import _files
 
 MOST_IMAGES, MOST_CLASSES = 20, 20
+BLUR = "blur"
+"""The fill that is the blurred image, see `evaluations.blur`."""
 
 
 class Deleted(NamedTuple):
@@ -30,6 +32,21 @@ class Deleted(NamedTuple):
     first: UInt8[np.ndarray, "n h w"]
     probabilities: Float[np.ndarray, "n fills f m"]
     predicted: Int[np.ndarray, "n fills f"]
+
+
+class Steps(NamedTuple):
+    """What small steps change of the scores of the explained class.
+
+    Attributes:
+      methods, epsilons: what the axes below stand for.
+      change: `[method, way, epsilon, score]`, see `evaluations.SmallStep`.
+      moved: `[method]`, the share of pixels that are moved.
+    """
+
+    methods: tuple[str, ...]
+    epsilons: tuple[float, ...]
+    change: Float[np.ndarray, "n w e s"]
+    moved: Float[np.ndarray, " n"]
 
 
 class ClassGradients(NamedTuple):
@@ -62,12 +79,14 @@ class View(NamedTuple):
       gradients, deleted: see `ClassGradients`.
       maps: by name `[h, w]`, in [0, 1].
       signed: by name `[h, w]`, see `brightness.brightness_maps`; none without a sign.
+      steps: small steps; None where they were not evaluated.
     """
 
     gradients: Float[np.ndarray, "m h w"]
     maps: Mapping[str, np.ndarray]
     signed: Mapping[str, np.ndarray]
     deleted: Deleted | None = None
+    steps: Steps | None = None
 
 
 class Subject(NamedTuple):
@@ -101,9 +120,10 @@ def subject(
     maps: Mapping[str, np.ndarray],
     signed: Mapping[str, np.ndarray],
     label: int | None = None,
+    steps: Steps | None = None,
 ) -> Subject:
     """The image of class gradients, with its maps by one estimator."""
-    view = View(found.gradients, maps, signed, found.deleted)
+    view = View(found.gradients, maps, signed, found.deleted, steps)
     return Subject(
         title,
         found.image,

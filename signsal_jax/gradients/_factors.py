@@ -40,7 +40,7 @@ class Factors:
         same for all images, otherwise b; e = D, padded with zeros for an axis of devices.
       rows: the gradients of all features in this device's pixels and channels `[b, e, m]`.
       axis: the mesh axis whose devices share the pixels; None without.
-      own: the features whose gradients this device has in all pixels; None for all.
+      own: the features whose gradients this device has in all pixels.
       own_rows: their gradients `[b, _, h, w, c]`.
     """
 
@@ -49,7 +49,7 @@ class Factors:
     weights: ScoreWeights
     rows: Float[Array, "b e m"]
     axis: str | None
-    own: Int[Array, " _"] | None
+    own: Int[Array, " _"]
     own_rows: FeatureRows
 
     def total(self, values: Array) -> Array:
@@ -65,9 +65,7 @@ class Factors:
 
     def pullback(self, cotangent: Float[Array, "b k"]) -> Gradients:
         """Pulls back any cotangent of the scores."""
-        weights = self.weights
-        if self.own is not None:
-            weights = jnp.take(weights, self.own, axis=2, mode="fill", fill_value=0)
+        weights = jnp.take(self.weights, self.own, axis=2, mode="fill", fill_value=0)
         highest = jax.lax.Precision.HIGHEST
         wide = at_least_float32(self.own_rows.dtype)
         weights = jnp.broadcast_to(weights, (len(self.rows), *weights.shape[1:]))
@@ -94,20 +92,31 @@ def compute_factors(
     Inside `shard_map`, `axis` is the one whose devices share the features of an image. Each pulls
     back some features for all pixels; one all-to-all gives it all features of some pixels.
     """
-    devices = 1 if axis is None else jax.lax.axis_size(axis)
-    own = None
-    if axis is not None:
-        share = -(-cut.width // devices)
-        own = jax.lax.axis_index(axis) * share + jnp.arange(share)
     features, pullback = linearize(
         features_of(cut, apply_fn), variables, images, estimator=estimator, precision=precision
     )
     logits, weights = score_weights(
         apply_fn, variables, images, features, cut, output=output, precision=precision
     )
-    pulled = jnp.arange(cut.width) if own is None else own
-    pulled = jnp.broadcast_to(pulled[None], (len(features), len(pulled)))
-    own_rows = class_rows(pullback, pulled, features, class_chunk)
+    own = own_features(cut, axis)
+    own = jnp.broadcast_to(own[None], (len(features), len(own)))
+    own_rows = class_rows(pullback, own, features, class_chunk)
+    return assemble(cut, logits, weights, own_rows, axis)
+
+
+def own_features(cut: Cut, axis: str | None) -> Int[Array, " _"]:
+    """Returns the features that a device pulls back; indices from D on are padding."""
+    devices = 1 if axis is None else jax.lax.axis_size(axis)
+    share = -(-cut.width // devices)
+    place = 0 if axis is None else jax.lax.axis_index(axis)
+    return place * share + jnp.arange(share)
+
+
+def assemble(
+    cut: Cut, logits: Logits, weights: ScoreWeights, own_rows: FeatureRows, axis: str | None
+) -> Factors:
+    """Makes the factors of the gradients of each device's own features, by one all-to-all."""
+    own = own_features(cut, axis)
     rows = own_rows.reshape(*own_rows.shape[:2], -1)
     if axis is not None:
         logits = from_first(logits, axis)
@@ -144,6 +153,18 @@ def score_weights(
         each = jnp.broadcast_to(jnp.eye(cut.width, dtype=features.dtype)[:, None], shape)
         weights = jnp.moveaxis(jax.vmap(slope)(varying_like(each, features)), 0, 2)
     return logits, weights[:1] if same else weights
+
+
+def head_weights(
+    apply_fn: ApplyFn, variables: Variables, images: Images, cut: Cut, *, precision: str | None
+) -> Float[Array, "k d"]:
+    """Computes the derivatives of the scores by the features behind an affine cut.
+
+    They are the same for any images.
+    """
+    features = features_of(cut, apply_fn)(variables, images)
+    settings: dict[str, Any] = {"output": "logits", "precision": precision}
+    return score_weights(apply_fn, variables, images, features, cut, **settings)[1][0]
 
 
 def _by_pixels(

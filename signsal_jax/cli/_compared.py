@@ -1,7 +1,7 @@
 """The classes that `signsal explain` compares a target with, and the backward passes they take."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from signsal_jax.gradients import Cut, Estimator, choose_cut
 from signsal_jax.models import Model
 
 
+@runtime_checkable
 class Comparison(Protocol):
     """The options that decide, see `Explain`."""
 

@@ -355,6 +355,33 @@ def test_the_recorded_flops_are_those_of_the_method():
     assert recorded("resnet18-v5e-4x4")["flops_per_image"] == expected
 
 
+def test_the_recorded_flops_through_features_are_those_of_the_method():
+    """A pullback of the body per feature, and products of all classes in every pixel."""
+    found = recorded("resnet18-v5e-16x16-features")
+    assert found["through"] == {"way": "features", "width": 512}
+    config = StudyConfig("")
+    deletions = len(config.curves) * sum(fraction > 0 for fraction in config.fractions)
+    values = 3 * 224**2
+    # Chunks of at most 50 features are filled up to 47 in each of eleven; classes up to 4 of 256.
+    pullbacks = 11 * 47 * (resnet18_flops() - 2 * 512 * 1000)
+    products = 2 * 1024 * 512 * values + 2 * 512**2 * values  # of classes; of norms
+    expected = (1 + deletions) * resnet18_flops() + pullbacks + products
+    assert found["flops_per_image"] == pytest.approx(expected, rel=1e-3)
+    assert found["flops_per_image"] < recorded("resnet18-v5e-16x16")["flops_per_image"] / 1.6
+
+
+def test_21841_classes_fit_and_chips_do_the_same_work_on_16_and_256():
+    """By classes it would be 21,841 pullbacks of 32.8 GFLOP each: 717 TFLOP."""
+    small, large = recorded("vit_b_16-21841-v5e-4x4"), recorded("vit_b_16-21841-v5e-16x16")
+    for found, chips in ((small, 16), (large, 256)):
+        assert found["chip"]["chips"] == chips
+        assert found["through"] == {"way": "features", "width": 768}
+        assert found["memory_bytes_per_chip"]["total"] < 16e9
+        assert found["collectives_per_step"] == {}
+        assert found["flops_per_image"] < 40e12
+    assert small["flops_per_chip_and_step"] == large["flops_per_chip_and_step"]
+
+
 def test_classes_over_chips_gather_no_jacobian():
     found = recorded("resnet18-v5e-4x4-class-devices-2")
     collectives = found["collectives_per_step"]

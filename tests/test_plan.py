@@ -301,7 +301,9 @@ def test_without_libtpu_the_extra_is_named(signsal, monkeypatch, capsys):
 
 
 def test_an_unknown_chip_is_named():
-    with pytest.raises(ValueError, match=r"expected a chip of v4, v5e, v5p, v6e .* got 'v9:4x4'"):
+    with pytest.raises(
+        ValueError, match=r"expected a chip of v4, v5e, v5p, v6e, tpu7x .* got 'v9:4x4'"
+    ):
         plan.topology_devices("v9:4x4")
 
 

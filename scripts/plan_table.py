@@ -2,7 +2,8 @@
 
     python scripts/plan_table.py
 
-`signsal plan` made each of them, with --out scripts/results/plan-MODEL-TOPOLOGY.json.
+`signsal plan` made each of them, with --out scripts/results/plan-MODEL-TOPOLOGY.json. The column
+"through" has the number of features whose gradients are computed instead of the classes'.
 """
 
 import json
@@ -14,13 +15,14 @@ RESULTS = Path(__file__).parent / "results"
 
 def _row(plan: dict[str, Any]) -> list[str]:
     workload, chips, time = plan["workload"], plan["chip"]["chips"], plan["time"]
-    name = f"{workload['model']}, {workload['topology']}"
+    name = f"{workload['model']}, {workload['classes']:,} classes, {workload['topology']}"
     if workload["class_devices"] > 1:
-        name += f", classes over {workload['class_devices']}"
+        name += f", each image over {workload['class_devices']}"
     moved = sum(kind["bytes"] for kind in plan["collectives_per_step"].values())
     return [
         name,
         str(chips),
+        str(plan.get("through", {}).get("width", "scores")),
         f"{plan['memory_bytes_per_chip']['total'] / 1e9:.1f} of "
         f"{plan['chip']['hbm_bytes'] / 1e9:.0f} GB",
         f"{plan['flops_per_image'] / 1e12:.2f}",
@@ -37,6 +39,7 @@ def table() -> str:
     head = [
         "network, topology",
         "chips",
+        "through",
         "memory per chip",
         "TFLOP per image",
         "TFLOP per chip and step",

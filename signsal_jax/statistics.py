@@ -14,6 +14,13 @@ from signsal_jax._types import ApplyFn, ClassExtrema, Images, Logits, Variables
 from signsal_jax.gradients import (
     Estimator,
     Pullback,
+    choose_cut,
+    compute_factors,
+    factor_gram,
+    factor_norms,
+    factor_sign_agreement,
+    group_size,
+    in_groups,
     linearize,
     plain,
     require_linear,
@@ -43,6 +50,11 @@ def _sign_products(rows: ClassRows, others: ClassRows) -> Float[Array, "b m n"]:
 BY_CLASS = {"norm": _norms}
 BY_PAIR = {"gram": _products, "sign_agreement": _sign_products}
 STATISTICS = (*BY_CLASS, *BY_PAIR)
+BY_FACTORS = {
+    "norm": factor_norms,
+    "gram": factor_gram,
+    "sign_agreement": factor_sign_agreement,
+}
 
 
 def row_statistics(
@@ -110,11 +122,13 @@ def jacobian_statistics(
     class_chunk: int | None = None,
     precision: str | None = "highest",
     estimator: Estimator = plain(),
+    through: str = "auto",
 ) -> dict[str, Float[Array, " b *k"]]:
     """Computes norms of the class gradients and the similarity of each pair, per image.
 
     Pure: wrap it in `jax.jit`. One forward pass and k pullbacks; pairwise statistics take k more
-    for each chunk of classes, unless one chunk holds all.
+    for each chunk of classes, unless one chunk holds all. Through the features, a pullback for
+    each: the Gram matrix is then that of the features between the scores' derivatives, W G Wᵀ.
 
     Args:
       apply_fn: `apply_fn(variables, images) -> logits`, see `signsal_jax.ApplyFn`.
@@ -122,9 +136,11 @@ def jacobian_statistics(
       images: float `[b, h, w, c]`, pixels in [0, 1]; b must be a multiple of the mesh's `data`.
       mesh: from `sharding.make_mesh`.
       statistics: any of `STATISTICS`.
-      class_chunk: classes pulled back at a time on each device; None for all that it has.
+      class_chunk: classes (or features) pulled back at a time on each device; None for all that it
+        has.
       precision: of float32 products, see `signed_jacobian`.
       estimator: the gradient method, see `signed_jacobian`.
+      through: "auto", "scores" or "features", see `class_extrema`.
 
     Returns:
       By name: "norm" `[b, k]`, the l2 norm of each class's gradient; "gram" `[b, k, k]`, the
@@ -154,13 +170,28 @@ def jacobian_statistics(
         require_linear(estimator, "gram")
 
     def local(variables: Any, images: Array) -> dict[str, Array]:
-        logits, pullback = linearize(
+        images = spread_over_classes(images)
+        settings: dict[str, Any] = {"estimator": estimator, "precision": precision}
+        devices = mesh.shape["class"]
+        cut = choose_cut(
+            through,
             apply_fn,
             variables,
-            spread_over_classes(images),
+            images,
+            rivals="all",
+            output="logits",
             estimator=estimator,
-            precision=precision,
+            devices=devices,
         )
+        if cut is not None:
+            settings |= {"class_chunk": class_chunk, "axis": "class"}
+
+            def of_group(images: Array) -> dict[str, Array]:
+                factors = compute_factors(apply_fn, variables, images, cut, **settings)
+                return {name: BY_FACTORS[name](factors) for name in names}
+
+            return in_groups(of_group, group_size(cut, images, estimator, devices), images)
+        logits, pullback = linearize(apply_fn, variables, images, **settings)
         num_classes = logits.shape[1]
         by_class = {name: BY_CLASS[name] for name in names if name in BY_CLASS}
         by_pair = {name: BY_PAIR[name] for name in names if name in BY_PAIR}

@@ -63,12 +63,15 @@ gradients._cut
 gradients._estimator
 gradients._expected
 gradients._extrema
+gradients._factor_statistics
+gradients._factors
 gradients._features
 gradients._flat
 gradients._full_grad
 gradients._gradient_x_input
 gradients._guided_path
 gradients._hosted
+gradients._hosted_features
 gradients._jacobian
 gradients._layer
 gradients._linearize
@@ -118,6 +121,7 @@ scaling
 sharding
 statistics
 study._config
+study._cut
 study._step
 """
 

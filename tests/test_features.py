@@ -67,7 +67,9 @@ AFFINE = ("linear head", "shortcut", "residual network")
 WIDTHS = {"two layers and log-softmax": 7, "residual network": 64}
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1), static_argnames=("output", "contrasts"))
+@functools.partial(
+    jax.jit, static_argnums=(0, 1), static_argnames=("output", "contrasts", "rivals")
+)
 def extrema(apply_fn, through, variables, images, **settings):
     return signsal_jax.class_extrema(apply_fn, variables, images, through=through, **settings)
 

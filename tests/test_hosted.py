@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 
 from signsal_jax import sharding
-from signsal_jax.gradients import HostedExtrema, class_extrema, smooth_grad
+from signsal_jax.gradients import (
+    HostedExtrema,
+    HostedFeatures,
+    class_extrema,
+    narrowest_cut,
+    smooth_grad,
+)
 from tests import toys
 
 IMAGES, CLASSES = toys.random_images(1, (2, 6, 5, 3)), 7
@@ -109,7 +115,7 @@ def test_over_devices(network, class_devices, rivals):
     mesh = sharding.make_mesh(jax.devices()[:8], class_devices=class_devices)
     ticks = []
     found = HostedExtrema(network[0], mesh=mesh, **settings)(
-        network[1], sharding.place(mesh, images), ticks.append
+        network[1], sharding.place(mesh, np.asarray(images)), ticks.append
     )
     wanted = HostedExtrema(network[0], **settings)(network[1], images, lambda n: None)
     assert sum(ticks) == (CLASSES if rivals == "all" else 1 + rivals)
@@ -121,3 +127,29 @@ def test_over_devices(network, class_devices, rivals):
             assert pair[0] is None
         else:
             np.testing.assert_allclose(*pair, rtol=1e-5, atol=1e-6)
+
+
+def test_through_the_features():
+    """Six features, which neither chunks nor devices divide."""
+    variables = toys.cnn_variables(0, 70, 3)
+    images = toys.random_images(1, (4, 6, 5, 3))
+    mesh = sharding.make_mesh(jax.devices()[:8], class_devices=4)
+    settings = {"target": 3, "rivals": 30, "contrasts": ("weighted",)}
+    cut = narrowest_cut(toys.cnn, variables, images[:2])
+    ticks = []
+    hosted = HostedFeatures(toys.cnn, cut, mesh=mesh, class_chunk=4, **settings)
+    found = hosted(
+        sharding.replicate(mesh, variables), sharding.place(mesh, np.asarray(images)), ticks.append
+    )
+    assert sum(ticks) == cut.width == 6
+    assert len(ticks) == 2
+    wanted = jax.jit(
+        lambda variables, images: class_extrema(
+            toys.cnn, variables, images, through="scores", **settings
+        )
+    )(variables, images)
+    for name in ("logits", "gradient", "highest", "lowest"):
+        toys.assert_close(getattr(found, name), getattr(wanted, name))
+    toys.assert_close(found.contrasts["weighted"], wanted.contrasts["weighted"])
+    for name in ("target", "rivals", "highest_class", "lowest_class"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))

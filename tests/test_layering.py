@@ -23,7 +23,7 @@ FLOORS = (
     ("evaluations",),
     ("truth",),
     ("study._config",),
-    ("study._table",),
+    ("study._cut", "study._table"),
     ("study._step",),
     ("plan",),
 )
@@ -44,6 +44,7 @@ HOST = (
     "study._arrays",
     "study._claim",
     "study._commits",
+    "study._constants",
     "study._export",
     "study._folder",
     "study._code",

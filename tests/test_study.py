@@ -184,7 +184,8 @@ def test_memory_is_flat_in_classes(monkeypatch):
     images, labels = jnp.zeros((4, 12, 12, 3)), jnp.zeros(4, jnp.int32)
 
     def memory(classes):
-        config = StudyConfig(store=EVALUATION, fractions=(0.5,), class_chunk=10)
+        fields = {"class_chunk": 10, "through": "scores"}
+        config = StudyConfig(store=EVALUATION, fractions=(0.5,), **fields)
         step = functools.partial(
             study_step, toys.cnn, config=config, mesh=sharding.make_mesh(jax.devices()[:1])
         )

@@ -11,7 +11,7 @@ from signsal_jax import sharding
 from signsal_jax._methods import contrasts_of, needs_rivals
 from signsal_jax._types import ClassExtrema, Images, Variables
 from signsal_jax.brightness import brightness_maps
-from signsal_jax.gradients import HostedExtrema, target_gradient
+from signsal_jax.gradients import Cut, HostedExtrema, HostedFeatures, target_gradient
 from signsal_jax.maps import Saliency, maps_from_extrema
 from signsal_jax.models import Model
 
@@ -40,6 +40,7 @@ def computation(
     methods: Sequence[str],
     settings: Mapping[str, Any],
     tick: Callable[[int], Any],
+    cut: Cut | None = None,
 ) -> Callable[[np.ndarray], tuple[Saliency, Mapping[str, jax.Array]]]:
     """Returns the function that computes the maps of a batch, and its `brightness_maps`.
 
@@ -49,6 +50,7 @@ def computation(
       methods: the maps.
       settings: of `saliency_maps`: target, rivals, precision, estimator.
       tick: called with the number of backward passes done since.
+      cut: that gradients of all classes are computed through; None for through the scores.
     """
     variables = sharding.replicate(mesh, model.variables)
     settings = {**settings, "contrasts": contrasts_of(methods)}
@@ -71,7 +73,11 @@ def computation(
             return found
 
         return target_alone
-    hosted = HostedExtrema(model.apply_fn, class_chunk=_CLASS_CHUNK, mesh=mesh, **settings)
+    settings |= {"class_chunk": _CLASS_CHUNK, "mesh": mesh}
+    if cut is None:
+        hosted: Any = HostedExtrema(model.apply_fn, **settings)
+    else:
+        hosted = HostedFeatures(model.apply_fn, cut, **settings)
     maps = jax.jit(maps_of)
 
     def all_classes(images: np.ndarray) -> Any:

@@ -15,13 +15,19 @@ import tyro
 from signsal_jax import _files, report
 from signsal_jax._methods import check_maps, needs_rivals
 from signsal_jax._progress import progress, write
+from signsal_jax.cli._compared import backward_passes, chosen_cut, compared_classes
 from signsal_jax.cli._computation import computation, make_mesh
 from signsal_jax.cli._drawing import Drawing
 from signsal_jax.cli._explanations import Explanations
 from signsal_jax.cli._network import NetworkOptions, provenance
 from signsal_jax.data.folders import files_in
 from signsal_jax.data.photos import PictureError, printable, read_image
-from signsal_jax.gradients import EstimatorConfig, describe, has_sign
+from signsal_jax.gradients import (
+    THROUGH,
+    EstimatorConfig,
+    describe,
+    has_sign,
+)
 from signsal_jax.maps import ALL_METHODS, METHODS, Saliency
 from signsal_jax.models import Model
 from signsal_jax.models.pretrained import PACKAGED
@@ -56,6 +62,9 @@ class Explain(EstimatorConfig):
     highest scores, or names (or several indices) of classes."""
     precision: Literal["highest", "high", "default"] = "highest"
     """Of float32 products on devices that would round them; "default" is fastest there."""
+    through: Literal[THROUGH] = "auto"  # pyright: ignore[reportInvalidTypeForm]
+    """A backward pass per class (scores), one per feature at the network's narrowest place
+    (features), or what costs less (auto); results.json says which."""
     figures: bool = True
     """Draw a figure of each picture; without, only arrays and results.json are written."""
     explorer: bool = True
@@ -75,7 +84,7 @@ class Explain(EstimatorConfig):
             raise ValueError(
                 f"--target: expected a class index in [0, {classes - 1}], got {self.target}"
             )
-        self._rivals(model)
+        compared_classes(self.rivals, model)
         _files.check_writable(self.out)
         pictures = self._pictures()
         folder = Explanations(self.out, self._head(model))
@@ -126,7 +135,10 @@ class Explain(EstimatorConfig):
 
     def _head(self, model: Model) -> dict[str, Any]:
         described = describe(self.make_estimator())
-        return {**provenance(self, model), "estimator": described, "photos": model.photos}
+        cut = chosen_cut(self, model, 1)
+        through = {"way": "scores"} if cut is None else {"way": "features", "width": cut.width}
+        head = {**provenance(self, model), "estimator": described, "photos": model.photos}
+        return {**head, "through": through}
 
     def _explain(
         self,
@@ -141,10 +153,11 @@ class Explain(EstimatorConfig):
         each = max(1, min(_MOST_TOGETHER, _VALUES_TOGETHER // values))
         mesh = make_mesh(len(stems), one_class=not needs_rivals(self.methods))
         size = min(each, -(-len(stems) // mesh.shape["data"])) * mesh.shape["data"]
-        total = -(-len(stems) // max(1, size)) * size * self._passes(model)
+        cut = chosen_cut(self, model, max(1, size // mesh.shape["data"]))
+        total = -(-len(stems) // max(1, size)) * size * backward_passes(self, model, cut)
         settings = {
             "target": "predicted" if self.target is None else self.target,
-            "rivals": self._rivals(model),
+            "rivals": compared_classes(self.rivals, model),
             "precision": self.precision,
             "estimator": self.make_estimator(),
         }
@@ -159,7 +172,7 @@ class Explain(EstimatorConfig):
             progress("explaining", total, "backward pass") as bar,
             Drawing(len(stems), written) as drawing,
         ):
-            compute = computation(model, mesh, self.methods, settings, bar.update)
+            compute = computation(model, mesh, self.methods, settings, bar.update, cut)
             class_gradients = explorer.class_gradients(
                 model, estimator=settings["estimator"], precision=self.precision
             )
@@ -186,43 +199,6 @@ class Explain(EstimatorConfig):
                         image, entry["target_class"], dict(one.maps), in_signs if signs else None
                     )
                     drawing.add(entry, self.out, entry["figure"], entry["maps"], example)
-
-    def _passes(self, model: Model) -> int:
-        """Backward passes per picture."""
-        if not needs_rivals(self.methods):
-            return 1
-        rivals = self._rivals(model)
-        if rivals == "all":
-            return len(model.class_names)
-        return 1 + (rivals if isinstance(rivals, int) else len(rivals))
-
-    def _rivals(self, model: Model) -> str | int | list[int]:
-        """As `saliency_maps` takes them.
-
-        Raises:
-          ValueError: a class that the network does not have, named twice, or too many.
-        """
-        names, classes = model.class_names, len(model.class_names)
-        if self.rivals == ("all",):
-            return "all"
-        if len(self.rivals) == 1 and self.rivals[0] not in names and self.rivals[0].isdecimal():
-            count = int(self.rivals[0])
-            if not 1 <= count < classes:
-                raise ValueError(f"--rivals: expected from 1 to {classes - 1}, got {count}")
-            return count
-        found = []
-        for rival in self.rivals:
-            if rival in names:
-                found.append(names.index(rival))
-            elif rival.isdecimal() and int(rival) < classes:
-                found.append(int(rival))
-            else:
-                raise ValueError(
-                    f"--rivals: expected all, a number, or classes of the network, got {rival!r}"
-                )
-        if not found or len(set(found)) < len(found):
-            raise ValueError(f"--rivals: expected each class once, got {' '.join(self.rivals)}")
-        return found
 
 
 def _is_done(folder: Explanations, path: Path) -> bool:

@@ -9,7 +9,7 @@ import jax
 
 from signsal_jax import _files, _provenance
 from signsal_jax._extras import extra
-from signsal_jax.gradients import EstimatorConfig
+from signsal_jax.gradients import THROUGH, EstimatorConfig
 from signsal_jax.models import MODELS
 from signsal_jax.plan import Workload, make_plan
 from signsal_jax.study import STORABLE, STORAGES, StudyConfig
@@ -25,7 +25,7 @@ class Plan(EstimatorConfig):
     """
 
     topology: str
-    """Chip and shape, such as v5e:16x16; chips: v4, v5e, v5p, v6e."""
+    """Chip and shape, such as v5e:16x16; chips: v4, v5e, v5p, v6e, tpu7x (Ironwood)."""
     model: Literal[MODELS]  # pyright: ignore[reportInvalidTypeForm]
     """The network."""
     classes: int = 1000
@@ -46,6 +46,14 @@ class Plan(EstimatorConfig):
     """The type that maps are stored in."""
     precision: Literal["highest", "high", "default"] = "highest"
     """Of float32 products: 6, 3 or 1 passes of the chip's bfloat16 units."""
+    through: Literal[THROUGH] = "auto"  # pyright: ignore[reportInvalidTypeForm]
+    """A pullback per class (scores), per feature (features), or what costs less (auto)."""
+    workers: int = 1
+    """How many share the study, each on chips of that topology of its own."""
+    preemptions: float = 0.0
+    """Of each worker, per hour."""
+    restart_minutes: float = 10.0
+    """Until another takes a preempted worker's place; an assumption."""
     utilization: float = 0.4
     """The share of the chip's peak assumed for the time; an assumption, not a measurement."""
     compilations: int = 1
@@ -70,6 +78,7 @@ class Plan(EstimatorConfig):
                 storage=self.storage,
                 precision=self.precision,
                 class_chunk=self.class_chunk,
+                through=self.through,
             ),
             classes=self.classes,
             images=int(self.images),
@@ -80,7 +89,14 @@ class Plan(EstimatorConfig):
         extra("libtpu", "plan")
         # What is compiled for a chip that is not here cannot be read back, and JAX would warn.
         jax.config.update("jax_enable_compilation_cache", False)
-        plan = make_plan(workload, utilization=self.utilization, compilations=self.compilations)
+        plan = make_plan(
+            workload,
+            utilization=self.utilization,
+            compilations=self.compilations,
+            workers=self.workers,
+            preemptions=self.preemptions,
+            restart_minutes=self.restart_minutes,
+        )
         print("\n".join(plan_lines(plan)))
         if self.out is not None:
             plan["versions"] = _provenance.versions() | {"libtpu": metadata.version("libtpu")}
@@ -92,10 +108,13 @@ def plan_lines(plan: dict[str, Any]) -> list[str]:
     """The plan as a table for a terminal."""
     work, chip, time = plan["workload"], plan["chip"], plan["time"]
     memory, storage = plan["memory_bytes_per_chip"], plan["storage_bytes"]
+    through, fleet = plan["through"], plan["fleet"]
+    ways = f"the features, {through['width']} of them" if "width" in through else "the scores"
     rows = [
         ("network", f"{work['model']}, {work['classes']} classes, {work['image_size']} pixels"),
         ("chips", f"{chip['chips']} of {work['topology']} ({chip['source']})"),
         ("memory per chip", f"{memory['total'] / 1e9:.2f} of {chip['hbm_bytes'] / 1e9:.0f} GB"),
+        ("class gradients", f"through {ways}"),
         ("FLOPs per image", f"{plan['flops_per_image']:.4g}"),
         ("FLOPs per chip and step", f"{plan['flops_per_chip_and_step']:.4g}"),
     ]
@@ -118,6 +137,12 @@ def plan_lines(plan: dict[str, Any]) -> list[str]:
         ),
         ("storage, maps", f"{storage['maps'] / 1e9:.1f} GB before compression"),
         ("storage, all else", f"{storage['statistics'] / 1e9:.1f} GB before compression"),
+        ("stored objects", f"{fleet['objects']} of {fleet['chunks']} chunks"),
+        (
+            f"{fleet['workers']} workers" if fleet["workers"] > 1 else "1 worker",
+            f"{fleet['expected_hours']:.2f} hours, {fleet['expected_chip_hours']:.0f} chip-hours, "
+            f"at {fleet['preemptions_per_worker_hour']:g} preemptions of each per hour",
+        ),
     ]
     if largest := plan["largest_that_fit"]:
         rows += [

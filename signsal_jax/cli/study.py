@@ -50,6 +50,8 @@ class Study:
         accuracy = counts["accuracy"]
         known = "no labels" if accuracy is None else f"accuracy {accuracy:.4f}"
         print(f"{counts['images']} images, {known}: {store.folder}/")
+        if "width" in (through := store.manifest["through"]):
+            print(f"Class gradients: through the {through['width']} features, see --through.")
         unreadable = store.unreadable()
         if unreadable:
             print(f"{len(unreadable)} of them could not be read and are left out:")

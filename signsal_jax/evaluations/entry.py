@@ -1,13 +1,14 @@
 """One row of the table of results that a study can store: its arrays, their functions and means.
 
 A new evaluation is an `Entry` in a file of its own, listed in `registry`. The study's step calls
-its function at one of four points, and computes no more than the chosen entries need:
+its function at one of five points, and computes no more than the chosen entries need:
 
 | function | called | takes | gives |
 |---|---|---|---|
 | `of_image` | once per batch, after the gradients | `Explained` | its arrays by name `[b, ...]` |
 | `of_class` | per chunk of classes | the chunk's gradients `[m, b, h, w, c]` | `[b, m]` |
 | `of_pair` | per two chunks of classes | both chunks' gradients | `[b, m, n]` |
+| `of_features` | per group of images, through the features | `Factors` | its arrays `[b, ...]` |
 | `of_network` | once per batch, after the maps | `Classified` | its arrays by name, and `valid` |
 
 All these functions are pure and run on the device under one jit.
@@ -22,6 +23,7 @@ from jaxtyping import Bool, Float, Int
 
 from signsal_jax import _checks
 from signsal_jax._types import ApplyFn, ClassExtrema, Images, Logits, Variables
+from signsal_jax.gradients import Factors
 from signsal_jax.maps import Saliency
 
 ClassRows = Float[Array, "_ b h w c"]
@@ -59,6 +61,8 @@ class Sizes(NamedTuple):
     height: int
     width: int
     classes: int
+    features: int | None = None
+    """The features whose Gram matrix is stored in place of the classes', see `small_gram`."""
 
 
 class ArraySpec(NamedTuple):
@@ -147,6 +151,9 @@ class Entry:
     of_class: Callable[[ClassRows], Float[Array, "b m"]] | None = None
     of_pair: Callable[[ClassRows, ClassRows], Float[Array, "b m n"]] | None = None
     of_network: Callable[[Classified], NetworkResult] | None = None
+    of_features: Callable[[Factors], Mapping[str, Array]] | None = None
+    """With `of_class` or `of_pair`: its arrays from the factors of all class gradients. An entry
+    without is computed through the scores."""
     mean: tuple[str, ...] = ()
     """The arrays whose mean over valid images appears in the summary."""
     labels: Callable[[Options], Mapping[str, Sequence[Any]]] = lambda options: {}

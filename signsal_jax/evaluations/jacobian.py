@@ -6,6 +6,14 @@ import jax.numpy as jnp
 from jax import Array
 
 from signsal_jax.evaluations.entry import EXTREMA, LINEAR, ArraySpec, Entry, Explained, Sizes
+from signsal_jax.gradients import (
+    Cut,
+    Factors,
+    factor_gram,
+    factor_norms,
+    factor_sign_agreement,
+    feature_gram,
+)
 from signsal_jax.maps import COMPARATIVE_METHODS
 from signsal_jax.statistics import BY_CLASS, BY_PAIR, SHARES, pixel_shares, rival_pixels
 
@@ -18,6 +26,31 @@ def _shares(explained: Explained) -> Mapping[str, Array]:
 def _rivals(explained: Explained) -> Mapping[str, Array]:
     assert explained.extrema is not None
     return {"rivals": rival_pixels(explained.extrema).astype(jnp.int32)}
+
+
+def small_gram(cut: Cut | None) -> int | None:
+    """Returns D where the Gram matrix of the D features is stored instead of the K classes'.
+
+    That is where it is smaller, together with the derivatives of the scores by the features, which
+    must be the same for all images: they are stored once.
+    """
+    if cut is None or not cut.affine:
+        return None
+    return cut.width if cut.width * (cut.width + cut.classes) < cut.classes**2 else None
+
+
+def _gram_arrays(sizes: Sizes) -> Mapping[str, ArraySpec]:
+    if sizes.features is None:
+        return {"gram": _pairs(sizes)}
+    shape = sizes.features, sizes.features
+    return {"feature_gram": ArraySpec("float32", ("feature", "other_feature"), shape)}
+
+
+def _gram_of_features(factors: Factors) -> Mapping[str, Array]:
+    width = small_gram(factors.cut)
+    if width is None:
+        return {"gram": factor_gram(factors)}
+    return {"feature_gram": feature_gram(factors)[:, :width, :width]}
 
 
 def _pairs(sizes: Sizes) -> ArraySpec:
@@ -47,19 +80,22 @@ NORM = Entry(
     "norm",
     arrays=lambda _, sizes: {"norm": ArraySpec("float32", ("class",), (sizes.classes,))},
     of_class=BY_CLASS["norm"],
+    of_features=lambda factors: {"norm": factor_norms(factors)},
     mean=("norm",),
 )
 
 GRAM = Entry(
     "gram",
-    arrays=lambda _, sizes: {"gram": _pairs(sizes)},
+    arrays=lambda _, sizes: _gram_arrays(sizes),
     # The Gram matrix also gives the inner products of weighted sums of classes.
     needs=frozenset({LINEAR}),
     of_pair=BY_PAIR["gram"],
+    of_features=_gram_of_features,
 )
 
 SIGN_AGREEMENT = Entry(
     "sign_agreement",
     arrays=lambda _, sizes: {"sign_agreement": _pairs(sizes)},
     of_pair=BY_PAIR["sign_agreement"],
+    of_features=lambda factors: {"sign_agreement": factor_sign_agreement(factors)},
 )

@@ -31,12 +31,27 @@ from signsal_jax.gradients._extrema import (
     target_extrema as target_extrema,
     target_gradient as target_gradient,
 )
+from signsal_jax.gradients._factor_statistics import (
+    class_gram as class_gram,
+    factor_gram as factor_gram,
+    factor_norms as factor_norms,
+    factor_sign_agreement as factor_sign_agreement,
+    feature_gram as feature_gram,
+)
+from signsal_jax.gradients._factors import (
+    Factors as Factors,
+    compute_factors as compute_factors,
+    head_weights as head_weights,
+    in_groups as in_groups,
+)
+from signsal_jax.gradients._features import feature_extrema as feature_extrema
 from signsal_jax.gradients._full_grad import full_grad as full_grad
 from signsal_jax.gradients._gradient_x_input import gradient_x_input as gradient_x_input
 from signsal_jax.gradients._guided_path import (
     guided_integrated_gradients as guided_integrated_gradients,
 )
 from signsal_jax.gradients._hosted import HostedExtrema as HostedExtrema
+from signsal_jax.gradients._hosted_features import HostedFeatures as HostedFeatures
 from signsal_jax.gradients._jacobian import signed_jacobian as signed_jacobian
 from signsal_jax.gradients._linearize import (
     CPU_CLASSES as CPU_CLASSES,
@@ -76,4 +91,9 @@ from signsal_jax.gradients._squares import (
     var_grad as var_grad,
 )
 from signsal_jax.gradients._target import resolve_target as resolve_target
-from signsal_jax.gradients._through import THROUGH as THROUGH, resolve_through as resolve_through
+from signsal_jax.gradients._through import (
+    THROUGH as THROUGH,
+    choose_cut as choose_cut,
+    group_size as group_size,
+    resolve_through as resolve_through,
+)

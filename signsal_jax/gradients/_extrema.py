@@ -136,7 +136,8 @@ def class_extrema(
     cut = choose_cut(through, apply_fn, variables, images, **asked)
     if cut is not None:
         settings = {"class_chunk": chunk, "precision": precision, "contrasts": contrasts}
-        return feature_extrema(apply_fn, variables, images, cut, target=target, **asked, **settings)
+        given = apply_fn, variables, images, cut
+        return feature_extrema(*given, target=target, **asked, **settings)[0]
     logits, pullback = linearize(
         apply_fn,
         variables,

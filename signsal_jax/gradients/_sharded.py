@@ -140,7 +140,7 @@ def sharded_extrema(
             settings = {"class_chunk": class_chunk, "precision": precision}
             return feature_extrema(
                 apply_fn, variables, images, cut, target=wanted, axis="class", **asked, **settings
-            )
+            )[0]
         logits, pullback = linearize(
             apply_fn,
             variables,

@@ -106,9 +106,9 @@ def choose_cut(
         return None
     if through == "features":
         require_linear(estimator, 'through="features"')
-    # The attributions of other estimators need a tail that is affine, so the shortest.
-    near_images = isinstance(estimator, Plain)
-    cut = narrowest_cut(apply_fn, variables, images, near_images=near_images)
+    # Of equally narrow places the last, where the tail is affine if it is behind any of them: then
+    # its derivative is the same for all images.
+    cut = narrowest_cut(apply_fn, variables, images, near_images=False)
     if through == "auto":
         if cut is None or cut.width >= cut.classes or not _composes(cut, estimator, output):
             return None

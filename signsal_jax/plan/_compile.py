@@ -1,6 +1,7 @@
 """Compilation of a study's step for a TPU pod, without the pod."""
 
 import dataclasses
+import functools
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -13,11 +14,13 @@ from jax.experimental import topologies
 from jax.sharding import NamedSharding, PartitionSpec
 
 from signsal_jax import sharding
+from signsal_jax._types import ApplyFn, Variables
+from signsal_jax.gradients import Cut
 from signsal_jax.models import from_nnx
 from signsal_jax.models.registry import create_backbone, image_size
 from signsal_jax.plan._chips import CHIPS, Chip
 from signsal_jax.plan._hlo_cost import Cost, program_cost
-from signsal_jax.study import StudyConfig, study_step
+from signsal_jax.study import StudyConfig, study_cut, study_step
 
 CHANNELS = 3
 # The compiler spends most of its time ordering instructions, which matters little to a plan.
@@ -68,6 +71,26 @@ class Workload:
     def pixels(self) -> int:
         """Height and width of the images."""
         return self.image_size or image_size(self.model)
+
+    @functools.cached_property
+    def cut(self) -> Cut | None:
+        """What the study's class gradients are computed through, see `study_cut`."""
+        apply_fn, variables = self.network()
+        shape = (self.batch_per_device, self.pixels, self.pixels, CHANNELS)
+        found: list[Cut | None] = []
+
+        def look(variables: Any, images: Array) -> None:
+            estimator = self.config.make_estimator()
+            found.append(study_cut(self.config, apply_fn, variables, images, estimator))
+
+        jax.eval_shape(look, variables, jax.ShapeDtypeStruct(shape, jnp.float32))
+        return found[0]
+
+    def network(self) -> tuple[ApplyFn, Variables]:
+        """The network, with shapes in place of weights."""
+        return from_nnx(
+            nnx.eval_shape(lambda: create_backbone(self.model, self.classes, in_features=CHANNELS))
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,10 +143,7 @@ def compile_step(workload: Workload, devices: Sequence[Any]) -> CompiledStep:
         class_devices that do not divide the number of devices.
     """
     mesh = sharding.make_mesh(devices, class_devices=workload.class_devices)
-    network = nnx.eval_shape(
-        lambda: create_backbone(workload.model, workload.classes, in_features=CHANNELS)
-    )
-    apply_fn, variables = from_nnx(network)
+    apply_fn, variables = workload.network()
     everywhere = NamedSharding(mesh, PartitionSpec())
     by_image = NamedSharding(mesh, sharding.BY_IMAGE)
     batch = workload.batch_per_device * mesh.shape["data"]

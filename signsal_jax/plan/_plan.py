@@ -18,6 +18,7 @@ from signsal_jax.plan._compile import (
     compile_step as compile_step,
     topology_devices as topology_devices,
 )
+from signsal_jax.plan._fleet import expected_hours as expected_hours, stored_objects
 from signsal_jax.plan._hlo_cost import Cost
 from signsal_jax.study import array_specs
 
@@ -34,7 +35,7 @@ def storage_bytes(workload: Workload) -> dict[str, int]:
     """
     shape = (workload.pixels, workload.pixels, CHANNELS)
     total = {"maps": 0, "statistics": 0}
-    for spec in array_specs(workload.config, shape, workload.classes).values():
+    for spec in array_specs(workload.config, shape, workload.classes, workload.cut).values():
         part = "maps" if "height" in spec.dimensions else "statistics"
         total[part] += np.dtype(spec.dtype).itemsize * math.prod(spec.shape) * workload.images
     return total
@@ -92,7 +93,15 @@ def largest_fitting(
     return fitting[0]
 
 
-def make_plan(workload: Workload, *, utilization: float, compilations: int) -> dict[str, Any]:
+def make_plan(
+    workload: Workload,
+    *,
+    utilization: float,
+    compilations: int,
+    workers: int = 1,
+    preemptions: float = 0.0,
+    restart_minutes: float = 10.0,
+) -> dict[str, Any]:
     """Compiles the study's step for a pod and works out what the whole study takes.
 
     Args:
@@ -100,18 +109,30 @@ def make_plan(workload: Workload, *, utilization: float, compilations: int) -> d
       utilization: the share of the chip's peak that is assumed for the time.
       compilations: the most compilations to run; those after the first look for a larger class
         chunk, then for a larger batch, that still fit.
+      workers: that share the study, each on a topology of its own.
+      preemptions: of each worker per hour.
+      restart_minutes: until another takes a preempted worker's place.
 
     Returns:
       A dict ready for JSON: the chip's figures, memory per chip, FLOPs per chip and per image,
-      collectives, time, chip-hours, storage, and the largest chunk and batch that were found to
-      fit (None without trials).
+      collectives, the cut that class gradients are computed through, time, chip-hours, storage and
+      its number of objects, the expected hours of preempted workers, and the largest chunk and
+      batch that were found to fit (None without trials). A chip that is several devices to JAX
+      counts per device, except in the number of chips and chip-hours.
 
     Raises:
       ValueError: `DoesNotFitError`, or as in `topology_devices`, `compile_step`, `step_seconds`.
       RuntimeError: libtpu is not installed.
     """
     chip, devices = topology_devices(workload.topology)
-    step_seconds(Cost(0, 0, {}), chip, utilization)  # refuses a bad share before the work
+    # Refuse bad numbers before the work.
+    step_seconds(Cost(0, 0, {}), chip, utilization)
+    fleet: dict[str, Any] = {
+        "workers": workers,
+        "preemptions": preemptions,
+        "restart": restart_minutes / 60,
+    }
+    expected_hours(0, 0.0, **fleet)
     step = compile_step(workload, devices)
     if step.memory > chip.hbm_bytes:
         raise DoesNotFitError(
@@ -122,7 +143,11 @@ def make_plan(workload: Workload, *, utilization: float, compilations: int) -> d
     config = workload.config
     images_a_step = workload.batch_per_device * len(devices) // workload.class_devices
     seconds = step_seconds(step.cost, chip, utilization)
-    hours = -(-workload.images // images_a_step) * seconds / 3600
+    chunks = -(-workload.images // images_a_step)
+    hours = chunks * seconds / 3600
+    chips = len(devices) // chip.devices
+    cut = workload.cut
+    expected = expected_hours(chunks, seconds / 3600, **fleet)
     return {
         "workload": {
             **{
@@ -139,7 +164,8 @@ def make_plan(workload: Workload, *, utilization: float, compilations: int) -> d
             "precision": config.precision,
         },
         "compiler_options": dict(COMPILER_OPTIONS),
-        "chip": {**chip._asdict(), "chips": len(devices)},
+        "chip": {**chip._asdict(), "chips": chips},
+        "through": {"way": "scores"} if cut is None else {"way": "features", "width": cut.width},
         "memory_bytes_per_chip": {
             "arguments": step.arguments,
             "outputs": step.outputs,
@@ -160,7 +186,16 @@ def make_plan(workload: Workload, *, utilization: float, compilations: int) -> d
             "seconds_per_step": seconds,
             "images_per_second": images_a_step / seconds,
             "hours": hours,
-            "chip_hours": hours * len(devices),
+            "chip_hours": hours * chips,
+        },
+        "fleet": {
+            "workers": workers,
+            "preemptions_per_worker_hour": preemptions,
+            "restart_minutes": restart_minutes,
+            "chunks": chunks,
+            "expected_hours": expected,
+            "expected_chip_hours": expected * chips * workers,
+            "objects": stored_objects(workload, chunks),
         },
         "storage_bytes": storage_bytes(workload),
         "largest_that_fit": _suggestion(workload, chip, devices, step, compilations - 1),

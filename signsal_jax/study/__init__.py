@@ -10,12 +10,17 @@ from signsal_jax.study._config import (
     STORAGES as STORAGES,
     StudyConfig as StudyConfig,
 )
+from signsal_jax.study._cut import study_cut as study_cut
 from signsal_jax.study._step import study_step as study_step
-from signsal_jax.study._table import array_specs as array_specs
+from signsal_jax.study._table import array_specs as array_specs, constant_specs as constant_specs
 
 if TYPE_CHECKING:
     from signsal_jax.study._evaluate import evaluate as evaluate
-    from signsal_jax.study._export import image_columns as image_columns, to_xarray as to_xarray
+    from signsal_jax.study._export import (
+        gram_matrices as gram_matrices,
+        image_columns as image_columns,
+        to_xarray as to_xarray,
+    )
     from signsal_jax.study._images import JoinedSplits as JoinedSplits
     from signsal_jax.study._manifest import status_lines as status_lines
     from signsal_jax.study._run import UnfinishedError as UnfinishedError, run_study as run_study
@@ -33,6 +38,7 @@ _STORED = {
     "Store": "_store",
     "StudyError": "_store",
     "evaluate": "_evaluate",
+    "gram_matrices": "_export",
     "image_columns": "_export",
     "to_xarray": "_export",
     "open_study": "_store",

@@ -5,7 +5,7 @@ So a chunk's commit keeps the checksum that ends each of its files (the codec's 
 compares it, the codec compares the file's content with it, and only committed images can be read.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,16 +26,29 @@ def open_zarr(
     """Opens an array, split along `image` alone so that no two chunks share a file.
 
     Raises:
+      StudyError: as `open_in_chunks`.
+    """
+    whole = {
+        "dtype": spec["dtype"],
+        "dimensions": ["image", *spec["dimensions"]],
+        "shape": [images, *spec["shape"]],
+    }
+    return open_in_chunks(folder, name, whole, [chunk, *spec["shape"]], create=create)
+
+
+def open_in_chunks(
+    folder: Folder, name: str, spec: Mapping[str, Any], chunk: Sequence[int], *, create: bool
+) -> tensorstore.TensorStore:
+    """Opens an array whose files hold chunks of this shape, each with its checksum.
+
+    Raises:
       StudyError: there is none and `create` is false; or its metadata are damaged.
     """
     metadata = {
-        "shape": [images, *spec["shape"]],
+        "shape": list(spec["shape"]),
         "data_type": spec["dtype"],
-        "dimension_names": ["image", *spec["dimensions"]],
-        "chunk_grid": {
-            "name": "regular",
-            "configuration": {"chunk_shape": [chunk, *spec["shape"]]},
-        },
+        "dimension_names": list(spec["dimensions"]),
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(chunk)}},
         "codecs": [
             {"name": "bytes", "configuration": {"endian": "little"}},
             {"name": "zstd", "configuration": {"level": 1}},

@@ -14,7 +14,7 @@ from signsal_jax.evaluations.deletion import OTHER_CURVES, PAPER_CURVES
 from signsal_jax.evaluations.perturbation import PAPER_FRACTIONS, RULES
 from signsal_jax.evaluations.registry import ENTRIES
 from signsal_jax.evaluations.steps import EPSILONS, check_steps
-from signsal_jax.gradients import EstimatorConfig
+from signsal_jax.gradients import THROUGH, EstimatorConfig
 
 STORABLE = tuple(ENTRIES)
 STORAGES = ("float16", "float32")
@@ -67,6 +67,10 @@ class StudyConfig(EstimatorConfig):
     class_chunk: int | Literal["auto"] | None = "auto"
     """Classes pulled back at a time on each device: a number, auto for what fits about 1 GiB beside
     the forward pass, or None for all."""
+
+    through: Literal[THROUGH] = "auto"  # pyright: ignore[reportInvalidTypeForm]
+    """A pullback per class (scores), one per feature at the network's narrowest place (features),
+    or what costs less (auto); the manifest says which."""
 
     def __post_init__(self) -> None:
         hints = typing.get_type_hints(type(self))

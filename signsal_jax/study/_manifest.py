@@ -11,13 +11,13 @@ import numpy as np
 
 from signsal_jax import _provenance, data
 from signsal_jax.evaluations.entry import ArraySpec
-from signsal_jax.gradients import Estimator, describe
+from signsal_jax.gradients import Cut, Estimator, describe
 from signsal_jax.models import Model
 from signsal_jax.study._code import code_sha256
 from signsal_jax.study._config import StudyConfig
 from signsal_jax.study._leases import holders, leases
 from signsal_jax.study._store import Store
-from signsal_jax.study._table import dimension_labels
+from signsal_jax.study._table import constant_specs, dimension_labels
 from signsal_jax.study._workers import FAILED, GONE_SECONDS, signs
 
 # The rate is that of the newest commits: a study may have stood still for a night.
@@ -40,6 +40,7 @@ def manifest(
     splits: Sequence[data.Dataset],
     images: int,
     specs: Mapping[str, ArraySpec],
+    cut: Cut | None = None,
 ) -> dict[str, Any]:
     """Everything that the numbers depend on; a resume compares all of it."""
     first = splits[0]
@@ -63,6 +64,8 @@ def manifest(
         "device": _provenance.device(),
         "arrays": {name: spec._asdict() for name, spec in specs.items()},
         "names": dimension_labels(config, model.class_names),
+        "through": {"way": "scores"} if cut is None else {"way": "features", "width": cut.width},
+        "constants": {name: spec._asdict() for name, spec in constant_specs(specs, cut).items()},
     }
 
 

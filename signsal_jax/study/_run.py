@@ -1,6 +1,7 @@
 """Runs a study: data in, chunks over this process's devices, commits, the merged summary."""
 
 import contextlib
+import dataclasses
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,9 +14,10 @@ from jax.sharding import Mesh
 
 from signsal_jax import _checks, data, sharding
 from signsal_jax._progress import progress
-from signsal_jax.gradients import Estimator
+from signsal_jax.gradients import Cut, Estimator, head_weights
 from signsal_jax.models import Model
 from signsal_jax.study._config import StudyConfig
+from signsal_jax.study._cut import study_cut
 from signsal_jax.study._folder import StudyError
 from signsal_jax.study._images import JoinedSplits
 from signsal_jax.study._leases import Leases
@@ -95,9 +97,15 @@ def run_study(
     if not len(images):
         raise ValueError(f"data set {splits[0].name}: expected at least one image, got none")
     estimator = config.make_estimator() if estimator is None else estimator
-    specs = array_specs(config, splits[0].image_shape, len(model.class_names))
-    store = Store.create(out, manifest(config, estimator, model, splits, len(images), specs))
+    shape = splits[0].image_shape
     padded = -(-config.chunk // mesh.size) * mesh.size
+    own_images = np.zeros((padded // mesh.shape["data"], *shape), np.float32)
+    cut = study_cut(config, model.apply_fn, model.variables, own_images, estimator)
+    specs = array_specs(config, shape, len(model.class_names), cut)
+    store = Store.create(out, manifest(config, estimator, model, splits, len(images), specs, cut))
+    store.write_constants(_constants(store, config, model, own_images[:2], cut))
+    # Decided once: what is stored fits it.
+    config = dataclasses.replace(config, through="scores" if cut is None else "features")
     variables = sharding.replicate(mesh, model.variables)
 
     @jax.jit
@@ -158,6 +166,19 @@ def run_study(
             "chunks; the same command goes on from there"
         )
     return store.merge()
+
+
+def _constants(
+    store: Store, config: StudyConfig, model: Model, images: np.ndarray, cut: Cut | None
+) -> dict[str, np.ndarray]:
+    """What the manifest names as constants: the derivatives of the scores by the features."""
+    if cut is None or not store.manifest["constants"]:
+        return {}
+
+    def weights(variables: Any, images: Array) -> Array:
+        return head_weights(model.apply_fn, variables, images, cut, precision=config.precision)
+
+    return {"score_weights": np.asarray(jax.jit(weights)(model.variables, images), np.float32)}
 
 
 def run_chunks(

@@ -9,10 +9,9 @@ from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Int
 
-from signsal_jax._methods import contrasts_of, needs_rivals
+from signsal_jax._methods import contrasts_of
 from signsal_jax._types import ApplyFn, ClassExtrema, Images, Logits, Variables
 from signsal_jax.evaluations.entry import (
-    EXTREMA,
     GRADIENTS,
     LINEAR,
     MAPS,
@@ -24,9 +23,11 @@ from signsal_jax.evaluations.registry import chosen
 from signsal_jax.gradients import (
     CPU_CLASSES,
     Estimator,
+    Factors,
     Pullback,
     class_extrema,
     contrast_gradients,
+    feature_extrema,
     linearize,
     require_linear,
     resolve_chunk,
@@ -39,6 +40,7 @@ from signsal_jax.maps import maps_from_extrema, valid_images
 from signsal_jax.sharding import AXES, BY_IMAGE, from_first, spread_over_classes
 from signsal_jax.statistics import collect_rows, row_statistics
 from signsal_jax.study._config import StudyConfig
+from signsal_jax.study._cut import compares_classes, needs_every_class, needs_of, study_cut
 
 
 def study_step(
@@ -77,13 +79,12 @@ def study_step(
     for entry in entries:
         if LINEAR in entry.needs:
             require_linear(estimator, entry.name)
-    needs = frozenset().union(*(entry.needs for entry in entries))
+    needs = needs_of(entries)
     by_class = {entry.name: entry.of_class for entry in entries if entry.of_class}
     by_pair = {entry.name: entry.of_pair for entry in entries if entry.of_pair}
     by_network = [entry.of_network for entry in entries if entry.of_network]
-    rivals = MAPS in needs and needs_rivals(config.methods)
     contrasts = contrasts_of(config.methods) if MAPS in needs else ()
-    every_class = bool(rivals or EXTREMA in needs or by_class or by_pair)
+    every_class = needs_every_class(config)
     # Where there are no classes to share, every device takes images of its own.
     by_device = PartitionSpec(AXES)
     by_batch = BY_IMAGE if every_class else by_device
@@ -91,20 +92,37 @@ def study_step(
     def rows_of(gradients: Array, pullback: Pullback, logits: Logits) -> dict[str, Array]:
         return row_statistics(gradients, pullback, logits, by_class, by_pair)
 
+    def of_features(factors: Factors) -> dict[str, Array]:
+        found: dict[str, Array] = {}
+        for entry in entries:
+            if entry.of_features is not None:
+                found |= entry.of_features(factors)
+        return found
+
     def explain(variables: Any, images: Array, labels: Array) -> tuple[dict, dict, Any]:
         inputs = spread_over_classes(images) if every_class else images
-        logits, pullback = linearize(
-            apply_fn,
-            variables,
-            inputs,
-            estimator=estimator,
-            precision=config.precision,
-            min_classes=2,
-        )
-        scores = from_first(logits, "class") if every_class else logits
-        target = resolve_target(scores, labels if config.target == "label" else config.target)
         class_chunk = resolve_chunk(config.class_chunk, apply_fn, variables, inputs)
-        chunks: dict[str, Array] = {}
+        settings: dict[str, Any] = {"estimator": estimator, "precision": config.precision}
+        wanted = labels if config.target == "label" else config.target
+        cut = study_cut(config, apply_fn, variables, inputs, estimator)
+        found: dict[str, Array] = {}
+        if cut is not None:
+            extrema, found = feature_extrema(
+                apply_fn,
+                variables,
+                inputs,
+                cut,
+                target=wanted,
+                class_chunk=class_chunk,
+                contrasts=contrasts,
+                axis="class",
+                also=of_features,
+                **settings,
+            )
+            return finished(extrema.logits, extrema, extrema.target, found, images, labels)
+        logits, pullback = linearize(apply_fn, variables, inputs, min_classes=2, **settings)
+        scores = from_first(logits, "class") if every_class else logits
+        target = resolve_target(scores, wanted)
         if by_class or by_pair:
             extrema, chunks = split_extrema(
                 logits,
@@ -114,6 +132,8 @@ def study_step(
                 class_chunk,
                 functools.partial(rows_of, pullback=pullback, logits=logits),
             )
+            for name, rows in chunks.items():
+                found[name] = collect_rows(rows, scores.shape[1], class_chunk)
         elif every_class:
             extrema = _streamed_extrema(logits, pullback, inputs, target, class_chunk)
         elif needs:
@@ -125,6 +145,16 @@ def study_step(
             if every_class:
                 against = jax.tree.map(lambda gradient: from_first(gradient, "class"), against)
             extrema = extrema._replace(contrasts=against)
+        return finished(scores, extrema, target, found, images, labels)
+
+    def finished(
+        scores: Logits,
+        extrema: ClassExtrema | None,
+        target: Array,
+        found: dict[str, Array],
+        images: Array,
+        labels: Array,
+    ) -> tuple[dict, dict, Any]:
         saliency = None
         if extrema is None:
             valid = jnp.isfinite(images).all((1, 2, 3)) & ~jnp.isnan(scores).any(1)
@@ -132,7 +162,7 @@ def study_step(
             valid = valid_images(extrema)
             if MAPS in needs:
                 saliency = maps_from_extrema(extrema, methods=config.methods)
-        found = {
+        found |= {
             "label": labels,
             "predicted": jnp.argmax(scores, axis=1).astype(jnp.int32),
             "target": target,
@@ -144,8 +174,6 @@ def study_step(
         for entry in entries:
             if entry.of_image is not None:
                 found |= entry.of_image(explained)
-        for name, rows in chunks.items():
-            found[name] = collect_rows(rows, scores.shape[1], class_chunk)
         maps = dict(saliency.maps) if saliency is not None else {}
         if extrema is not None:
             extrema = extrema._replace(logits=scores)
@@ -154,8 +182,8 @@ def study_step(
     def explain_again(variables: Any, images: Images, target: Int[Array, " b"]) -> ClassExtrema:
         settings: dict[str, Any] = {"target": target, "contrasts": contrasts}
         settings |= {"precision": config.precision, "estimator": estimator}
-        if rivals or EXTREMA in needs:
-            settings["class_chunk"] = config.class_chunk
+        if compares_classes(config):
+            settings |= {"class_chunk": config.class_chunk, "through": config.through}
             return class_extrema(apply_fn, variables, images, **settings)
         return target_gradient(apply_fn, variables, images, **settings)
 

@@ -14,6 +14,7 @@ from signsal_jax._extras import figures
 from signsal_jax.study._arrays import ARRAYS, StudyArray, checksums, open_zarr
 from signsal_jax.study._claim import MANIFEST, claim, read_manifest
 from signsal_jax.study._commits import COMMITS, Commits, digest
+from signsal_jax.study._constants import read_constant, write_constant
 from signsal_jax.study._folder import Folder, StudyError as StudyError, open_folder
 from signsal_jax.study._leases import LEASES, sweep as sweep_leases
 from signsal_jax.study._workers import WORKERS, sweep as sweep_workers
@@ -100,6 +101,20 @@ class Store:
             name: StudyArray(self.folder, name, spec, self.images, self.chunk, self._commits)
             for name, spec in self.manifest["arrays"].items()
         }
+
+    def constants(self) -> dict[str, np.ndarray]:
+        """The arrays that are the same for all images, such as the weights of a Gram matrix.
+
+        Raises:
+          StudyError: one is missing or damaged.
+        """
+        specs = self.manifest.get("constants", {})
+        return {name: read_constant(self.folder, name, spec) for name, spec in specs.items()}
+
+    def write_constants(self, constants: Mapping[str, np.ndarray]) -> None:
+        """Stores the arrays of the manifest's `constants` that are missing or damaged."""
+        for name, values in constants.items():
+            write_constant(self.folder, name, self.manifest["constants"][name], values)
 
     def commits(self) -> list[dict[str, Any]]:
         """Every commit, in the order of the chunks."""
@@ -210,6 +225,11 @@ class Store:
                     array.check(chunk)
                 except StudyError as error:
                     found.append(str(error))
+        for name, spec in self.manifest.get("constants", {}).items():
+            try:
+                read_constant(self.folder, name, spec)
+            except StudyError as error:
+                found.append(str(error))
         rewritten = {_GROUP: self._group()}
         content = self.folder.read([SUMMARY])[0]
         if content is not None and len(committed) == self.chunks:

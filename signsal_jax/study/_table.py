@@ -6,15 +6,23 @@ from typing import Any
 import numpy as np
 
 from signsal_jax.evaluations.entry import MAPS, ArraySpec, Sizes
+from signsal_jax.evaluations.jacobian import small_gram
 from signsal_jax.evaluations.registry import chosen
+from signsal_jax.gradients import Cut
 from signsal_jax.study._config import StudyConfig
 
 
 def array_specs(
-    config: StudyConfig, image_shape: tuple[int, int, int], num_classes: int
+    config: StudyConfig,
+    image_shape: tuple[int, int, int],
+    num_classes: int,
+    cut: Cut | None = None,
 ) -> dict[str, ArraySpec]:
-    """Every array that a study stores, by name; the first dimension, `image`, left out."""
-    sizes = Sizes(*image_shape[:2], num_classes)
+    """Every array that a study stores, by name; the first dimension, `image`, left out.
+
+    `cut` is what `study_cut` returns.
+    """
+    sizes = Sizes(*image_shape[:2], num_classes, small_gram(cut))
     specs = {name: ArraySpec("int32") for name in ("label", "predicted", "target")}
     specs["valid"] = ArraySpec("bool")
     entries = chosen(config.store)
@@ -23,6 +31,13 @@ def array_specs(
     for entry in entries:
         specs |= entry.arrays(config, sizes)
     return specs
+
+
+def constant_specs(specs: Mapping[str, ArraySpec], cut: Cut | None) -> dict[str, ArraySpec]:
+    """The arrays that a study stores once, the same for all images, given those of each image."""
+    if cut is None or "feature_gram" not in specs:
+        return {}
+    return {"score_weights": ArraySpec("float32", ("class", "feature"), (cut.classes, cut.width))}
 
 
 def dimension_labels(config: StudyConfig, class_names: Sequence[str]) -> dict[str, list[Any]]:

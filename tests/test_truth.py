@@ -7,7 +7,7 @@ import pytest
 
 import signsal_jax
 from signsal_jax import truth
-from signsal_jax.truth import render, tasks
+from signsal_jax.truth import render, samples as drawing, tasks
 from signsal_jax.truth.explain import MAPS, known, score_map
 
 COUNT = 48
@@ -70,14 +70,14 @@ def test_marks_share_no_pixel(drawn):
 def test_splits_and_streams_have_no_key_in_common():
     keys = np.concatenate(
         [
-            jax.random.key_data(tasks.keys_of(split, jnp.arange(100), stream))
-            for split in tasks.SPLITS
+            jax.random.key_data(drawing.keys_of(split, jnp.arange(100), stream))
+            for split in drawing.SPLITS
             for stream in range(3)
         ]
     )
     assert len(np.unique(keys, axis=0)) == len(keys)
     with pytest.raises(ValueError, match="split: expected one of train, test"):
-        tasks.keys_of("validation", jnp.arange(2))
+        drawing.keys_of("validation", jnp.arange(2))
 
 
 def numpy_pixel_scores(values, true):

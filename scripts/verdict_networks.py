@@ -12,11 +12,9 @@ from typing import Any
 
 import tyro
 
-from scripts.verdict import RESULTS, corrected
+from scripts.verdict import KEY, RESULTS, corrected
 from signsal_jax import _files
 from signsal_jax.report.formats import markdown_rows
-
-_KEY = ("evaluation", "map", "reference")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,13 +45,13 @@ def side_by_side(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]
     networks = list(dict.fromkeys(row["network"] for row in rows))
     by_key: dict[tuple[str, ...], dict[str, Any]] = {}
     for row in rows:
-        by_key.setdefault(tuple(row[k] for k in _KEY), {})[row["network"]] = row
+        by_key.setdefault(tuple(row[key] for key in KEY), {})[row["network"]] = row
     shared = {key: found for key, found in by_key.items() if len(found) > 1}
     lines = [
         [str(number), *key, *(_cell(found.get(network)) for network in networks)]
         for number, (key, found) in enumerate(shared.items(), 1)
     ]
-    return ["row", *_KEY, *networks], lines
+    return ["row", *KEY, *networks], lines
 
 
 def _cell(row: dict[str, Any] | None) -> str:

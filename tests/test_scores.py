@@ -148,3 +148,14 @@ def test_networks_stand_side_by_side_corrected_together(scores):
     assert not verdict_networks.side_by_side([row for row in pooled if row["network"] == "first"])[
         1
     ]
+
+
+def test_a_table_is_extended_in_place(scores):
+    rows = verdict.comparisons([scores["deletion, black"]])
+    more = verdict.comparisons([scores["deletion, black"], scores["max-sensitivity"]])
+    found = verdict.added(verdict.corrected(rows), more)
+    assert [row["map"] for row in found[: len(rows)]] == [row["map"] for row in rows]
+    assert len(found) == len(more)
+    again = verdict.corrected(found)
+    for row, fresh in zip(again, verdict.corrected(more), strict=True):
+        assert row["p_holm"] == pytest.approx(fresh["p_holm"])

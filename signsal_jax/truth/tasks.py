@@ -23,6 +23,8 @@ GAP = 0.08
 SHARPNESS = 16.0
 WEAKEST, STRONGEST = 0.1, 0.35
 ABSENT_SHARE = 0.25
+# To take away a mark fainter than this changes too little for a network to be asked about it.
+_FAINTEST = 0.06
 NUMBERS = 24
 """How many random numbers a task's strengths are made of, at most."""
 
@@ -108,7 +110,8 @@ def _differences(numbers: Array, label: Array) -> Array:
     at = jnp.arange(4) == label
     highest = spread(numbers[0], GAP + 0.01, STRONGEST - jnp.where(at, blue, 0).sum())
     most = jnp.minimum(highest - GAP + blue, STRONGEST)
-    red = jnp.where(at, highest + blue, most * third * (fourth >= ABSENT_SHARE))
+    there = (fourth >= ABSENT_SHARE) & (most >= _FAINTEST)
+    red = jnp.where(at, highest + blue, spread(third, _FAINTEST, most) * there)
     return jnp.concatenate([red, blue])
 
 

@@ -13,7 +13,7 @@ from signsal_jax.truth import TASKS
 from signsal_jax.truth.run import TruthConfig, run, score_own
 from signsal_jax.truth.training import NETWORKS
 
-_QUICK = TruthConfig(networks=("cnn", "cifar_resnet8"), seeds=1, twins=(), steps=1000, images=100)
+_QUICK = TruthConfig(networks=("cnn", "cifar_resnet8"), seeds=1, twins=(), steps=1500, images=100)
 _WHOLE = TruthConfig()
 _Networks = tuple[Literal[NETWORKS], ...] | None  # pyright: ignore[reportInvalidTypeForm]
 
@@ -39,7 +39,7 @@ class Truth:
     """Which of them also have an adversarially trained twin (default: cnn and cifar_resnet8; with
     --quick none)."""
     steps: int | None = None
-    """Most training steps (default: 3000; with --quick 1000)."""
+    """Most training steps (default: 3000; with --quick 1500)."""
     images: int | None = None
     """Test images (default: 500; with --quick 100)."""
     maps: Annotated[Path | None, tyro.conf.arg(metavar="FILE.npy")] = None

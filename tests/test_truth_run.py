@@ -158,5 +158,5 @@ def test_twins_are_compared_with_the_network_of_their_seed():
 
 def test_the_whole_run_has_twins_of_two_networks():
     rows = run.TruthConfig().rows()
-    assert {row["network"] for row in rows if row["adversarial"]} == {"cnn", "cifar_resnet8"}
+    assert {row["network"] for row in rows if row["adversarial"]} == {"cnn", "vit"}
     assert len(rows) == (len(training.NETWORKS) + 2) * len(truth.TASKS) * 5

@@ -36,8 +36,8 @@ class Truth:
     seeds: int | None = None
     """How many networks of each kind (default: 5; with --quick 1)."""
     twins: _Networks = None
-    """Which of them also have an adversarially trained twin (default: cnn and cifar_resnet8; with
-    --quick none)."""
+    """Which of them also have an adversarially trained twin (default: cnn and vit; with --quick
+    none)."""
     steps: int | None = None
     """Most training steps (default: 3000; with --quick 1500)."""
     images: int | None = None

@@ -38,7 +38,7 @@ class TruthConfig:
     tasks: tuple[str, ...] = tuple(TASKS)
     networks: tuple[str, ...] = NETWORKS
     seeds: int = 5
-    twins: tuple[str, ...] = ("cnn", "cifar_resnet8")
+    twins: tuple[str, ...] = ("cnn", "vit")
     """The networks that have an adversarially trained twin."""
     steps: int = 3000
     """Batches that a network is trained on, at most: training ends where it follows the design."""
@@ -56,10 +56,10 @@ class TruthConfig:
                 "steps": self.steps,
                 "images": self.images,
             }
+            for seed in range(self.seeds)
             for network in self.networks
             for adversarial in ((False, True) if network in self.twins else (False,))
             for task in self.tasks
-            for seed in range(self.seeds)
         ]
 
 

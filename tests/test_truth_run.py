@@ -13,7 +13,19 @@ from signsal_jax.report import truth as tables
 from signsal_jax.truth import run, training
 from signsal_jax.truth.explain import MAPS
 
-TINY = ["--tasks", "bright", "--networks", "cnn", "--seeds", "1", "--steps", "1", "--images", "24"]
+TINY = [
+    "--quick",
+    "--tasks",
+    "bright",
+    "--networks",
+    "cnn",
+    "--seeds",
+    "1",
+    "--steps",
+    "1",
+    "--images",
+    "24",
+]
 
 
 @pytest.fixture
@@ -45,7 +57,9 @@ def test_the_command_scores_and_resumes(tmp_path, by_hand, capsys):
         score, chance = (row["maps"]["random"][key] for key in (name, "chance"))
         assert score["low"] <= chance["high"]
         assert chance["low"] <= score["high"]
-    assert "signsal truth --tasks bright --networks cnn" in (tmp_path / "truth.md").read_text()
+    assert (
+        "signsal truth --quick --tasks bright --networks cnn" in (tmp_path / "truth.md").read_text()
+    )
     assert (tmp_path / "truth.png").stat().st_size > 1000
     # The row is there: nothing is trained again, also after a kill before the tables.
     (tmp_path / "truth.json").unlink()

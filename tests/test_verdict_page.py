@@ -15,7 +15,9 @@ TABLES = {"": "verdict-cnn-cifar10", "ResNet ": "verdict-cifar_resnet20"}
 
 @pytest.mark.parametrize("network", list(TABLES))
 def test_figures_are_in_their_rows(network):
-    rows = json.loads((ROOT / "scripts" / "results" / f"{TABLES[network]}.json").read_text())["rows"]
+    rows = json.loads((ROOT / "scripts" / "results" / f"{TABLES[network]}.json").read_text())[
+        "rows"
+    ]
     found = [cited for cited in CITED.findall(PAGE) if cited[1] == network]
     assert found
     for figure, _, number, undecided in found:

@@ -2,7 +2,7 @@
 
     python scripts/verdict_networks.py --tables verdict-cnn-cifar10 verdict-cifar_resnet20
 
-Reads the tables of scripts/verdict.py and writes verdict-networks.md and .json: one row per
+Reads the tables of scripts/verdict.py and writes verdict-networks.md: one row per
 evaluation, map and reference that more than one network has, one column per network.
 """
 
@@ -24,7 +24,7 @@ class Networks:
     tables: tuple[str, ...]
     """Names of tables in scripts/results, without ending."""
     name: str = "verdict-networks"
-    """Of the files written there."""
+    """Of the file written there."""
 
 
 def pooled(tables: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -82,7 +82,6 @@ def main(args: Networks) -> None:
         + markdown_rows(head, lines)
     )
     _files.write_text(RESULTS / f"{args.name}.md", text)
-    _files.write_json(RESULTS / f"{args.name}.json", {"tables": list(args.tables), "rows": rows})
     print(text)
 
 

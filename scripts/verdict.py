@@ -192,9 +192,9 @@ def main(args: Verdict) -> None:
     images = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
     undecided = sum(not row["decided"] for row in rows)
     title = (
-        f"{manifest['config']['model']}, {manifest['data']['name']}, first {images} images: effects"
+        f"{manifest['config']['model']}, {manifest['data']['name']}, first {images} images\nEffects"
         f" (mean / standard deviation of the paired difference, better is positive), Holm-corrected"
-        f" over {len(rows)} comparisons; gray: undecided\n{note}"
+        f"\nover {len(rows)} comparisons; gray: undecided\n{note}"
     )
     draw(rows, RESULTS / f"{args.name}.png", title)
     head = (

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import tyro
 
+from scripts.reproduced_verdict import areas, to_random, verdict
 from signsal_jax import _files, cli
 from signsal_jax.report.published import EPOCHS as PAPER_EPOCHS, PUBLISHED, SEED as PAPER_SEED
 from train.config import TrainConfig
@@ -166,52 +167,22 @@ def table(name: str) -> str:
     ]
     rows = [["accuracy", *(f"{kept[split]['accuracy']:.4f}" for split in column.splits)]]
     keys: list[Any] = ["accuracy"]
-    for index, curve in enumerate(kept[column.splits[0]]["curves"]):
-        areas = [kept[split]["curves"][index]["auc"] for split in column.splits]
-        cells = [f"{a['mean']:.4f} ({a['low']:.4f} to {a['high']:.4f})" for a in areas]
-        rows.append([f"{curve['fill']} AUC, {curve['map']}", *cells])
-        keys.append((curve["fill"], curve["map"]))
+    by_split = [areas(kept[split]) for split in column.splits]
+    for key in dict.fromkeys(key for split in by_split for key in split):
+        rows.append([f"{key[0]} AUC, {key[1]}", *(split.get(key, "") for split in by_split)])
+        keys.append(key)
     if name in PUBLISHED:
         heads.insert(0, "paper, test")
         for row, key in zip(rows, keys, strict=True):
+            known = PUBLISHED[name].figures.get(key)
             digits = 4 if key == "accuracy" else 2
-            row.insert(1, f"{PUBLISHED[name].figures[key]:.{digits}f}")
+            row.insert(1, "" if known is None else f"{known:.{digits}f}")
     lines = [["", *heads], ["---"] * (len(heads) + 1), *rows]
     text = "\n".join(f"| {' | '.join(line)} |".replace("|  |", "| |", 1) for line in lines)
     epochs = files[column.splits[0]]["network"].get("epochs", PAPER_EPOCHS)
     short = "" if epochs == PAPER_EPOCHS else f"Trained for {epochs} epochs instead of 50. "
-    return f"{text}\n\n{short}{verdict(kept)}\n"
-
-
-def verdict(kept: dict[str, Any]) -> str:
-    """Names the signed maps not better than vanilla, by paired difference and at curves' ends."""
-    worse = [
-        f"{curve['map']} ({curve['fill']}, {split})"
-        for split, results in kept.items()
-        for curve in results["curves"]
-        if curve["map"] != "vanilla" and curve["auc_minus_vanilla"]["high"] >= 0
-    ]
-    if worse:
-        text = f"Not shown to be better than vanilla: {', '.join(worse)}."
-    else:
-        text = "Every signed map is below vanilla, also by the interval of the paired difference."
-    ends = [
-        f"{curve['map']} ({curve['fill']}, {split}: {curve['deleted'][-1]:.0%} deleted)"
-        for split, results in kept.items()
-        for curve in results["curves"]
-        if curve["fidelity"][-1] > _vanilla(results, curve["fill"])["fidelity"][-1]
-    ]
-    if not ends:
-        return text
-    last = next(iter(kept.values()))["fractions"][-1]
-    return (
-        f"{text} At the end of the curves, where {last:.0%} is to be deleted and sparse maps "
-        f"delete less, vanilla's fidelity is below that of {', '.join(ends)}."
-    )
-
-
-def _vanilla(results: dict[str, Any], fill: str) -> dict[str, Any]:
-    return next(c for c in results["curves"] if (c["fill"], c["map"]) == (fill, "vanilla"))
+    said = " ".join(part for part in (verdict(kept), to_random(kept)) if part)
+    return f"{text}\n\n{short}{said}\n"
 
 
 def main() -> None:

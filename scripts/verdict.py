@@ -12,6 +12,7 @@ their standard deviation, positive where the map is better.
 """
 
 import dataclasses
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from signsal_jax.study import open_study
 RESULTS = Path(__file__).parent / "results"
 _LEVEL = 0.05
 _REFERENCES = ("random", "vanilla")
+KEY = ("evaluation", "map", "reference")
 _HEADER = (
     "row",
     "evaluation",
@@ -49,6 +51,8 @@ class Verdict:
     have."""
     name: str = "verdict"
     """Of the files written to scripts/results."""
+    extend: bool = False
+    """Keep the rows recorded under that name, add those that it lacks, and correct all together."""
 
 
 def comparisons(scores: list[report.Score]) -> list[dict[str, Any]]:
@@ -117,6 +121,12 @@ def corrected(rows: list[dict[str, Any]], level: float = _LEVEL) -> list[dict[st
     return found
 
 
+def added(recorded: list[dict[str, Any]], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The recorded rows in their places, then the others that they lack."""
+    known = {tuple(row[key] for key in KEY) for row in recorded}
+    return recorded + [row for row in rows if tuple(row[key] for key in KEY) not in known]
+
+
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows in Markdown, numbered so that a sentence can name one."""
     lines = []
@@ -169,17 +179,22 @@ def main(args: Verdict) -> None:
     """Reads the studies and writes the table, the figure and the numbers."""
     stores = [open_study(folder / "study") for folder in args.evaluations]
     scores = [score for store in stores for score in report.image_scores(store)]
-    rows = corrected(comparisons(scores))
-    manifest = stores[0].manifest
+    manifest, rows = stores[0].manifest, comparisons(scores)
+    configurations = [store.manifest["config"] for store in stores]
+    if args.extend:
+        record = json.loads((RESULTS / f"{args.name}.json").read_text(encoding="utf-8"))
+        rows = added(record["rows"], rows)
+        configurations = record["configurations"] + configurations
+    rows = corrected(rows)
     note = manifest["data"]["note"].partition(". ")[0]
     # Less than all where maps are empty, or a study is not finished.
     counts = sorted({row["images"] for row in rows})
     images = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
     undecided = sum(not row["decided"] for row in rows)
     title = (
-        f"{manifest['config']['model']}, {manifest['data']['name']}, first {images} images: effects"
+        f"{manifest['config']['model']}, {manifest['data']['name']}, first {images} images\nEffects"
         f" (mean / standard deviation of the paired difference, better is positive), Holm-corrected"
-        f" over {len(rows)} comparisons; gray: undecided\n{note}"
+        f"\nover {len(rows)} comparisons; gray: undecided\n{note}"
     )
     draw(rows, RESULTS / f"{args.name}.png", title)
     head = (
@@ -190,7 +205,7 @@ def main(args: Verdict) -> None:
     )
     _files.write_text(RESULTS / f"{args.name}.md", head + table(rows))
     record = {
-        "configurations": [store.manifest["config"] for store in stores],
+        "configurations": configurations,
         "note": manifest["data"]["note"],
         "versions": manifest["versions"],
         "rows": rows,

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from signsal_jax import data, deletion_curve, models, report, study
-from signsal_jax.evaluations import CONTROL_CURVES, control_maps
+from signsal_jax.evaluations import control_maps, control_names
 from tests import toys
 
 FRACTIONS = (0.0, 0.2, 0.5, 0.9)
@@ -25,7 +25,7 @@ def test_maps_are_what_numpy_says(linear):
     pixels, (weights, _) = linear
     images = pixels / np.float32(255)
     gradient = weights[np.array([0, 1, 2, 0, 1, 2])]
-    found = control_maps(jax.random.key(0), images, gradient)
+    found = control_maps(jax.random.key(0), images, gradient, orders=3)
     laplace = np.zeros(SHAPE)
     for y in range(SHAPE[1]):
         for x in range(SHAPE[2]):
@@ -57,20 +57,22 @@ def test_a_study_has_the_curves_of_the_controls(linear, tmp_path):
         fractions=FRACTIONS,
         store=("logits", "deletion", "controls"),
         control_seed=5,
+        control_orders=2,
     )
     images = pixels / np.float32(255)
     predicted = np.asarray(toys.linear(variables, images)).argmax(1)
-    maps = control_maps(jax.random.key(5), images, variables[0][predicted])
+    maps = control_maps(jax.random.key(5), images, variables[0][predicted], orders=2)
+    curves = [(fill, name) for fill in ("black", "white") for name in control_names(2, fill)]
     names, stored = store.manifest["names"]["control_curve"], store.arrays()
-    assert names == [" ".join(curve) for curve in CONTROL_CURVES]
-    for index, (fill, name) in enumerate(CONTROL_CURVES):
+    assert names == [" ".join(curve) for curve in curves]
+    for index, (fill, name) in enumerate(curves):
         curve = deletion_curve(
             toys.linear, variables, images, maps[name], fill=fill, fractions=FRACTIONS
         )
         np.testing.assert_array_equal(stored["control_agreement"][:, index], curve.agreement)
         np.testing.assert_allclose(stored["control_deleted"][:, index], curve.deleted, rtol=1e-6)
     summary = report.summarize(store)
-    assert [(row["fill"], row["map"]) for row in summary["controls"]] == list(CONTROL_CURVES)
+    assert [(row["fill"], row["map"]) for row in summary["controls"]] == curves
     for fill in ("black", "white"):
         rows = [row for row in summary["controls"] if row["fill"] == fill]
         random = np.mean([row["auc"]["mean"] for row in rows if "random" in row["map"]])

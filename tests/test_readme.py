@@ -36,6 +36,7 @@ SCRIPTS = {
     "scripts/published_accuracy.py": ("published_accuracy", "PublishedAccuracy"),
     "scripts/sign_figure.py": ("sign_figure", "SignFigure"),
     "scripts/verdict.py": ("verdict", "Verdict"),
+    "scripts/verdict_networks.py": ("verdict_networks", "Networks"),
 }
 
 

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from scripts import reproduce_paper
-from scripts.reproduce_paper import COLUMNS, Reproduce, run_column, verdict
+from scripts.reproduce_paper import COLUMNS, Reproduce, run_column
+from scripts.reproduced_verdict import to_random, verdict
 from signsal_jax import data
 from tests import tiny_training
 
@@ -43,6 +44,24 @@ def test_the_end_of_a_curve_is_told():
         "where 90% is to be deleted and sparse maps delete less, vanilla's fidelity is below that "
         "of active (black, test: 25% deleted)."
     )
+
+
+def test_every_map_is_compared_with_a_random_order():
+    def against(name, low, high):
+        difference = {"mean": (low + high) / 2, "low": low, "high": high}
+        return {"fill": "black", "map": name, "auc_minus_random": difference}
+
+    kept = {
+        "test": {
+            "curves": [against("vanilla", 0.25, 0.75), against("positive", -0.75, -0.25)],
+            "controls": [against("random_0", 0.0, 0.0), against("laplace", -0.25, 0.5)],
+        }
+    }
+    assert to_random(kept) == (
+        "Against a random order, below it: positive (black, test: -0.5000); not distinguished from "
+        "it: laplace (black, test: +0.1250); above it: vanilla (black, test: +0.5000)."
+    )
+    assert to_random({"test": results(curve("active", -0.01, 0.3, 0.25))}) == ""
 
 
 def test_a_pretrained_column_from_weights_on_disk(tmp_path, monkeypatch, no_compilation_cache):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from scripts import verdict
+from scripts import verdict, verdict_networks
 from signsal_jax import report, study
 
 IMAGES, MAPS = 60, ["vanilla", "active"]
@@ -127,3 +127,35 @@ def test_a_map_that_is_its_own_reference_is_undecided():
 def test_the_matrix_is_drawn(tmp_path, scores):
     rows = verdict.corrected(verdict.comparisons(list(scores.values())))
     assert verdict.draw(rows, tmp_path / "matrix.png", "t").stat().st_size > 10_000
+
+
+def test_networks_stand_side_by_side_corrected_together(scores):
+    rows = verdict.comparisons([scores["deletion, black"]])
+    alone = verdict.corrected(rows)
+    pooled = verdict_networks.pooled({"first": alone, "second": alone})
+    assert len(pooled) == 2 * len(rows)
+    # Twice as many comparisons: no interval is shorter than alone, and no adjusted value smaller.
+    for row, before in zip(pooled, [*alone, *alone], strict=True):
+        assert row["p_holm"] >= before["p_holm"]
+        assert row["high"] - row["low"] >= before["high"] - before["low"] - 1e-12
+    head, lines = verdict_networks.side_by_side(pooled)
+    assert head[-2:] == ["first", "second"]
+    assert [line[1:4] for line in lines] == [
+        [row["evaluation"], row["map"], row["reference"]] for row in rows
+    ]
+    assert all(line[4] for line in lines)
+    # What only one network has is left out.
+    assert not verdict_networks.side_by_side([row for row in pooled if row["network"] == "first"])[
+        1
+    ]
+
+
+def test_a_table_is_extended_in_place(scores):
+    rows = verdict.comparisons([scores["deletion, black"]])
+    more = verdict.comparisons([scores["deletion, black"], scores["max-sensitivity"]])
+    found = verdict.added(verdict.corrected(rows), more)
+    assert [row["map"] for row in found[: len(rows)]] == [row["map"] for row in rows]
+    assert len(found) == len(more)
+    again = verdict.corrected(found)
+    for row, fresh in zip(again, verdict.corrected(more), strict=True):
+        assert row["p_holm"] == pytest.approx(fresh["p_holm"])

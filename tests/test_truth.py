@@ -7,7 +7,7 @@ import pytest
 
 import signsal_jax
 from signsal_jax import truth
-from signsal_jax.truth import render, tasks
+from signsal_jax.truth import render, samples as drawing, tasks
 from signsal_jax.truth.explain import MAPS, known, score_map
 
 COUNT = 48
@@ -61,6 +61,20 @@ def test_the_class_has_the_highest_score_by_the_gap(drawn):
     assert {*label} == set(range(task.classes))
 
 
+def test_suppressors_say_nothing_of_the_class():
+    """The same numbers give the same blue marks whatever the class; either color may be missing."""
+    task = truth.TASKS["suppressor"]
+    numbers = jax.random.uniform(jax.random.key(0), (400, tasks.NUMBERS))
+    drawn = [np.asarray(jax.vmap(task.strengths, (0, None))(numbers, at)) for at in jnp.arange(4)]
+    for label, strengths in enumerate(drawn):
+        red, blue = strengths[:, :4], strengths[:, 4:]
+        assert np.array_equal(blue, drawn[0][:, 4:])
+        assert (red.argmax(1) == label).mean() < 0.95
+        assert ((red - blue).argmax(1) == label).all()
+        assert ((red == 0) & (blue > 0)).any()
+        assert ((red > 0) & (blue == 0)).any()
+
+
 def test_marks_share_no_pixel(drawn):
     _, samples, _ = drawn
     marks = np.asarray(jax.vmap(truth.footprints)(samples.scene))
@@ -70,14 +84,14 @@ def test_marks_share_no_pixel(drawn):
 def test_splits_and_streams_have_no_key_in_common():
     keys = np.concatenate(
         [
-            jax.random.key_data(tasks.keys_of(split, jnp.arange(100), stream))
-            for split in tasks.SPLITS
+            jax.random.key_data(drawing.keys_of(split, jnp.arange(100), stream))
+            for split in drawing.SPLITS
             for stream in range(3)
         ]
     )
     assert len(np.unique(keys, axis=0)) == len(keys)
     with pytest.raises(ValueError, match="split: expected one of train, test"):
-        tasks.keys_of("validation", jnp.arange(2))
+        drawing.keys_of("validation", jnp.arange(2))
 
 
 def numpy_pixel_scores(values, true):

@@ -9,10 +9,23 @@ import pytest
 from flax import nnx
 
 from signsal_jax import cli, truth
+from signsal_jax.report import truth as tables
 from signsal_jax.truth import run, training
 from signsal_jax.truth.explain import MAPS
 
-TINY = ["--tasks", "bright", "--networks", "cnn", "--seeds", "1", "--steps", "1", "--images", "24"]
+TINY = [
+    "--quick",
+    "--tasks",
+    "bright",
+    "--networks",
+    "cnn",
+    "--seeds",
+    "1",
+    "--steps",
+    "1",
+    "--images",
+    "24",
+]
 
 
 @pytest.fixture
@@ -44,7 +57,9 @@ def test_the_command_scores_and_resumes(tmp_path, by_hand, capsys):
         score, chance = (row["maps"]["random"][key] for key in (name, "chance"))
         assert score["low"] <= chance["high"]
         assert chance["low"] <= score["high"]
-    assert "signsal truth --tasks bright --networks cnn" in (tmp_path / "truth.md").read_text()
+    assert (
+        "signsal truth --quick --tasks bright --networks cnn" in (tmp_path / "truth.md").read_text()
+    )
     assert (tmp_path / "truth.png").stat().st_size > 1000
     # The row is there: nothing is trained again, also after a kill before the tables.
     (tmp_path / "truth.json").unlink()
@@ -125,5 +140,37 @@ def test_training_is_deterministic_and_adversaries_change_it(monkeypatch):
     leaves = [jax.tree.leaves(trained.variables) for trained in (first, again, twin)]
     assert all(jnp.array_equal(a, b) for a, b in zip(leaves[0], leaves[1], strict=True))
     assert not all(jnp.array_equal(a, b) for a, b in zip(leaves[0], leaves[2], strict=True))
+    assert first.steps == 3
+    monkeypatch.setattr(training, "_is_good", lambda *_: True)
+    assert training.train_network(task, "small", steps=150).steps == 100
     with pytest.raises(ValueError, match="name: expected one of cnn"):
         training.train_network(task, "vgg")
+
+
+@pytest.mark.parametrize("name", training.NETWORKS)
+def test_networks_take_scenes_and_give_logits(name):
+    def apply(images):
+        return training._create(name, 4, 0)(images)
+
+    assert jax.eval_shape(apply, jnp.zeros((2, 32, 32, 3))).shape == (2, 4)
+
+
+def test_twins_are_compared_with_the_network_of_their_seed():
+    def row(seed, adversarial, precision):
+        scores = {"precision": {"mean": precision}, "sign_pixels": {"mean": precision / 2}}
+        identity = {"task": "bright", "network": "cnn", "seed": seed, "adversarial": adversarial}
+        return identity | {"maps": {"vanilla": scores}}
+
+    rows = [row(0, False, 0.25), row(1, False, 0.5), row(0, True, 0.75), row(2, True, 1.0)]
+    pairs = tables.twins(rows)
+    assert [(a["seed"], b["seed"]) for a, b in pairs] == [(0, 0)]
+    assert "| vanilla | 0.250 | 0.750 | 0.125 | 0.375 |" in tables.twin_table(pairs)
+    found = tables.by_network_table(rows, "precision")
+    assert "cnn (2) | cnn, adversarial (2)" in found
+    assert "0.375 (0.25 to 0.50) | 0.875 (0.75 to 1.00)" in found
+
+
+def test_the_whole_run_has_twins_of_two_networks():
+    rows = run.TruthConfig().rows()
+    assert {row["network"] for row in rows if row["adversarial"]} == {"cnn", "vit"}
+    assert len(rows) == (len(training.NETWORKS) + 2) * len(truth.TASKS) * 5

@@ -13,8 +13,9 @@ from signsal_jax.truth import TASKS
 from signsal_jax.truth.run import TruthConfig, run, score_own
 from signsal_jax.truth.training import NETWORKS
 
-_QUICK = TruthConfig(networks=("cnn", "cifar_resnet8"), seeds=1, steps=500, images=100)
+_QUICK = TruthConfig(networks=("cnn", "cifar_resnet8"), seeds=1, twins=(), steps=1500, images=100)
 _WHOLE = TruthConfig()
+_Networks = tuple[Literal[NETWORKS], ...] | None  # pyright: ignore[reportInvalidTypeForm]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,14 +31,15 @@ class Truth:
     """One seed, two networks, all tasks, fewer images: minutes on two cores."""
     tasks: tuple[Literal[tuple(TASKS)], ...] = tuple(TASKS)  # pyright: ignore[reportInvalidTypeForm]
     """What the class depends on."""
-    networks: tuple[Literal[NETWORKS], ...] | None = None  # pyright: ignore[reportInvalidTypeForm]
+    networks: _Networks = None
     """What is trained (default: all; with --quick cnn and cifar_resnet8)."""
     seeds: int | None = None
     """How many networks of each kind (default: 5; with --quick 1)."""
-    adversarial: bool = False
-    """Also an adversarially trained twin of each network."""
+    twins: _Networks = None
+    """Which of them also have an adversarially trained twin (default: cnn and vit; with --quick
+    none)."""
     steps: int | None = None
-    """Training steps (default: 1500; with --quick 500)."""
+    """Most training steps (default: 3000; with --quick 1500)."""
     images: int | None = None
     """Test images (default: 500; with --quick 100)."""
     maps: Annotated[Path | None, tyro.conf.arg(metavar="FILE.npy")] = None
@@ -71,22 +73,23 @@ class Truth:
             raise ValueError("--tasks, --networks: expected at least one of each, got none")
         given = {
             name: getattr(self, name)
-            for name in ("networks", "seeds", "steps", "images")
+            for name in ("networks", "twins", "seeds", "steps", "images")
             if getattr(self, name) is not None
         }
-        return dataclasses.replace(start, tasks=self.tasks, adversarial=self.adversarial, **given)
+        return dataclasses.replace(start, tasks=self.tasks, **given)
 
     def _flags(self) -> str:
         """The flags that decide what is computed, as typed."""
         flags = " --quick" if self.quick else ""
         if self.tasks != tuple(TASKS):
             flags += f" --tasks {' '.join(self.tasks)}"
-        if self.networks is not None:
-            flags += f" --networks {' '.join(self.networks)}"
+        for name in ("networks", "twins"):
+            if (value := getattr(self, name)) is not None:
+                flags += " ".join([f" --{name}", *value])
         for name in ("seeds", "steps", "images"):
             if (value := getattr(self, name)) is not None:
                 flags += f" --{name} {value}"
-        return flags + (" --adversarial" if self.adversarial else "")
+        return flags
 
     def _score_own(self, path: Path) -> int:
         if len(self.tasks) != 1:

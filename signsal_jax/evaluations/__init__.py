@@ -5,8 +5,8 @@ from signsal_jax.evaluations.claims import (
     claimed_values as claimed_values,
 )
 from signsal_jax.evaluations.controls import (
-    CONTROL_CURVES as CONTROL_CURVES,
     control_maps as control_maps,
+    control_names as control_names,
 )
 from signsal_jax.evaluations.deletion import (
     PAPER_CURVES as PAPER_CURVES,

@@ -15,17 +15,25 @@ from signsal_jax.evaluations._curves import (
     perturbation_curves,
     stacked,
 )
-from signsal_jax.evaluations.entry import GRADIENTS, Classified, Entry, NetworkResult
+from signsal_jax.evaluations.entry import GRADIENTS, Classified, Entry, NetworkResult, Options
 from signsal_jax.evaluations.perturbation import FILLS
 
-RANDOM_ORDERS = 3
 _TIMES_INPUT = {"black": "gradient_x_input", "white": "gradient_x_inverse"}
-_ANY_FILL = (*(f"random_{index}" for index in range(RANDOM_ORDERS)), "laplace")
-CONTROL_CURVES = tuple((fill, name) for fill in FILLS for name in (*_ANY_FILL, _TIMES_INPUT[fill]))
+
+
+def control_names(orders: int, fill: str) -> tuple[str, ...]:
+    """Returns the controls of a fill, with this many random orders, in the order of tables.
+
+    >>> from signsal_jax.evaluations import control_names
+    >>> control_names(1, "white")
+    ('random_0', 'laplace', 'gradient_x_inverse')
+    """
+    random = (f"random_{index}" for index in range(orders))
+    return (*random, "laplace", _TIMES_INPUT.get(fill, "gradient_x_input"))
 
 
 def control_maps(
-    key: Array, images: Images, gradient: Float[AnyArray, "b h w c"]
+    key: Array, images: Images, gradient: Float[AnyArray, "b h w c"], *, orders: int = 1
 ) -> Mapping[str, Float[Array, "b h w"]]:
     """Returns the maps of the controls, higher means deleted earlier.
 
@@ -34,6 +42,7 @@ def control_maps(
         on the batch nor on the device that an image is in.
       images: float `[b, h, w, c]`, pixels in [0, 1].
       gradient: the target's signed gradient, `[b, h, w, c]`.
+      orders: how many random orders.
 
     Returns:
       By name `[b, h, w]`: `random_0` and so on, ranks from 1 to h·w; `laplace`, the maximum over
@@ -61,7 +70,7 @@ def control_maps(
         raise ValueError(f"gradient: expected shape {images.shape}, got {gradient.shape}")
     shape = images.shape[:3]
     found = {}
-    for index in range(RANDOM_ORDERS):
+    for index in range(orders):
         ranks = jax.random.permutation(jax.random.fold_in(key, index), shape[1] * shape[2]) + 1
         # At least float32: bfloat16 cannot tell ranks past 256 apart.
         ranks = ranks.reshape(shape[1:]).astype(jnp.float32)
@@ -76,6 +85,12 @@ def control_maps(
     return found
 
 
+def _curves(options: Options) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (fill, name) for fill in FILLS for name in control_names(options.control_orders, fill)
+    )
+
+
 def _of_network(batch: Classified) -> NetworkResult:
     assert batch.extrema is not None
     options = batch.options
@@ -84,9 +99,9 @@ def _of_network(batch: Classified) -> NetworkResult:
         batch.apply_fn,
         batch.variables,
         batch.images,
-        control_maps(key, batch.images, batch.extrema.gradient),
+        control_maps(key, batch.images, batch.extrema.gradient, orders=options.control_orders),
         batch.predicted,
-        curves=CONTROL_CURVES,
+        curves=_curves(options),
         fills=FILLS,
         fractions=options.fractions,
         rule=options.rule,
@@ -100,7 +115,7 @@ ENTRY = Entry(
     "controls",
     arrays=lambda options, _: curve_specs(
         "control_curve",
-        len(CONTROL_CURVES),
+        len(_curves(options)),
         options,
         agreement="control_agreement",
         share="control_deleted",
@@ -108,5 +123,5 @@ ENTRY = Entry(
     needs=frozenset({GRADIENTS}),
     of_network=_of_network,
     mean=("control_agreement", "control_deleted"),
-    labels=lambda options: curve_labels("control_curve", CONTROL_CURVES, options),
+    labels=lambda options: curve_labels("control_curve", _curves(options), options),
 )

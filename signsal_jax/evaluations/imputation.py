@@ -16,13 +16,12 @@ from signsal_jax.evaluations._curves import (
     perturbation_curves,
     stacked,
 )
-from signsal_jax.evaluations.controls import RANDOM_ORDERS, control_maps
+from signsal_jax.evaluations.controls import control_maps, control_names
 from signsal_jax.evaluations.entry import GRADIENTS, MAPS, Classified, Entry, NetworkResult, Options
 from signsal_jax.evaluations.perturbation import blur
 
 NOISE = 0.01
 IMPUTATIONS = ("blurred", "linear")
-_CONTROLS = (*(f"random_{index}" for index in range(RANDOM_ORDERS)), "laplace", "gradient_x_input")
 _STRAIGHT, _DIAGONAL = 1 / 6, 1 / 12
 # Conjugate gradients end where the residual's norm has fallen by this factor.
 _TOLERANCE = 1e-3
@@ -132,13 +131,20 @@ def _solve(known: Array, hidden: Array, weights: Array) -> Array:
 
 
 def _curves(options: Options) -> tuple[tuple[str, str], ...]:
-    return tuple((fill, name) for fill in IMPUTATIONS for name in (*options.methods, *_CONTROLS))
+    return tuple(
+        (fill, name)
+        for fill in IMPUTATIONS
+        for name in (*options.methods, *control_names(options.control_orders, fill))
+    )
 
 
 def _of_network(batch: Classified) -> NetworkResult:
     assert batch.extrema is not None
     options = batch.options
     key = jax.random.key(options.control_seed)
+    controls = control_maps(
+        key, batch.images, batch.extrema.gradient, orders=options.control_orders
+    )
 
     def linear(images: Array, mask: Array) -> Array:
         return linear_imputation(images, mask, key=key)
@@ -147,7 +153,7 @@ def _of_network(batch: Classified) -> NetworkResult:
         batch.apply_fn,
         batch.variables,
         batch.images,
-        {**batch.maps, **control_maps(key, batch.images, batch.extrema.gradient)},
+        {**batch.maps, **controls},
         batch.predicted,
         curves=_curves(options),
         fills={"blurred": blur(batch.images), "linear": linear},

@@ -53,10 +53,11 @@ class Block(nnx.Module):
 
 
 class ViT(nnx.Module):
-    """A vision transformer with a class token on patches of 16x16, by default ViT-Ti/16.
+    """A vision transformer with a class token, by default ViT-Ti/16.
 
-    Images of other sizes than 224x224 get position embeddings interpolated between those learned
-    (bicubic), as the paper does for finer images; rows and columns that fill no patch are left out.
+    Images of more or fewer patches than `grid` squared get position embeddings interpolated between
+    those learned (bicubic), as the paper does for finer images; rows and columns that fill no patch
+    are left out.
 
     Reference: Dosovitskiy et al., An Image is Worth 16x16 Words (2021), section 3.1; Touvron et
     al., Training data-efficient image transformers (2021), table 1, for Ti and S. Dropout is
@@ -71,11 +72,14 @@ class ViT(nnx.Module):
         features: int = 192,
         heads: int = 3,
         depth: int = 12,
+        patch: int = PATCH,
+        grid: int = GRID,
         rngs: nnx.Rngs,
     ):
-        self.stem = Conv(in_features, features, PATCH, strides=PATCH, rngs=rngs)
+        self.grid = grid
+        self.stem = Conv(in_features, features, patch, strides=patch, rngs=rngs)
         self.class_token = nnx.Param(jnp.zeros((1, 1, features)))
-        positions = 0.02 * jax.random.normal(rngs.params(), (1, 1 + GRID**2, features))
+        positions = 0.02 * jax.random.normal(rngs.params(), (1, 1 + grid**2, features))
         self.positions = nnx.Param(positions)
         self.blocks = nnx.List(Block(features, heads, rngs=rngs) for _ in range(depth))
         self.norm = layer_norm(features, rngs=rngs)
@@ -98,8 +102,8 @@ class ViT(nnx.Module):
 
     def _positions(self, height: int, width: int) -> Array:
         learned = self.positions[...]
-        if (height, width) == (GRID, GRID):
+        if (height, width) == (self.grid, self.grid):
             return learned
-        grid = learned[:, 1:].reshape(1, GRID, GRID, -1)
+        grid = learned[:, 1:].reshape(1, self.grid, self.grid, -1)
         grid = jax.image.resize(grid, (1, height, width, grid.shape[3]), "cubic", antialias=False)
         return jnp.concatenate([learned[:, :1], grid.reshape(1, -1, grid.shape[3])], axis=1)

@@ -27,11 +27,14 @@ def auc_table(summary: dict[str, Any]) -> list[Column]:
     curves = deletions(summary)
     fractions = [f"{fraction:.12g}" for fraction in summary["fractions"]]
     last = len(fractions) - 1
+    to_random = [curve.get("auc_minus_random") for curve in curves]
+    random = Column("auc_minus_random", to_random, "AUC - random", "+.4f")
     return [
         Column("fill", [curve["fill"] for curve in curves], "deletion"),
         Column("map", [curve["map"] for curve in curves], "map"),
         Column("auc", [curve["auc"] for curve in curves], "AUC", ".4f"),
         Column("auc_minus_vanilla", [_against(curve) for curve in curves], "AUC - vanilla", "+.4f"),
+        *([random] if any(random.values) else []),
         *(
             Column(f"fidelity_{fraction}", [curve["fidelity"][place] for curve in curves])
             for place, fraction in enumerate(fractions)

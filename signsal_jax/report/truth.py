@@ -46,12 +46,13 @@ def network_table(rows: Sequence[dict[str, Any]]) -> str:
                 row["task"],
                 network_label(row),
                 str(row["seed"]),
+                str(row.get("trained", row["steps"])),
                 f"{row['accuracy']:.3f}",
                 *("" if value is None else f"{value:.3f}" for value in known),
                 "yes" if row["counts"] else "no",
             ]
         )
-    heads = ("task", "network", "seed", "accuracy", "agreement", "leak", "counts")
+    heads = ("task", "network", "seed", "steps", "accuracy", "agreement", "leak", "counts")
     return markdown_rows(heads, lines)
 
 
@@ -72,6 +73,45 @@ def task_table(rows: Sequence[dict[str, Any]], score: str) -> str:
         for name in (rows[0]["maps"] if rows else ())
     ]
     return markdown_rows(["map", *tasks], lines)
+
+
+def by_network_table(rows: Sequence[dict[str, Any]], score: str) -> str:
+    """One score by map and network in Markdown, with the lowest and highest of its rows."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(network_label(row), []).append(row)
+    lines = []
+    for name in rows[0]["maps"] if rows else ():
+        found = [_means(group, name, score) for group in groups.values()]
+        cells = [f"{_shown(v)} ({min(v):.2f} to {max(v):.2f})" if v else "" for v in found]
+        lines.append([name, *cells])
+    heads = [f"{label} ({len(group)})" for label, group in groups.items()]
+    return markdown_rows(["map", *heads], lines)
+
+
+def twins(rows: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Pairs of a network and its adversarially trained twin, of the same task and seed."""
+    identity: Callable[[Any], Any] = lambda row: tuple(row[k] for k in ("task", "network", "seed"))  # noqa: E731
+    plain = {identity(row): row for row in rows if not row["adversarial"]}
+    pairs = [(plain.get(identity(row)), row) for row in rows if row["adversarial"]]
+    return [(first, twin) for first, twin in pairs if first is not None]
+
+
+def twin_table(pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> str:
+    """What adversarial training does to the maps, in Markdown: means over pairs that both count."""
+    lines = []
+    for name in pairs[0][0]["maps"] if pairs else ():
+        cells = []
+        for score in ("precision", "sign_pixels"):
+            for group in zip(*pairs, strict=True):
+                cells.append(_shown(_means(group, name, score)))
+        lines.append([name, *cells])
+    heads = [
+        f"{score}, {kind}"
+        for score in ("average precision", "sign, pixels")
+        for kind in ("plain", "twin")
+    ]
+    return markdown_rows(["map", *heads], lines)
 
 
 def truth_markdown(rows: Sequence[dict[str, Any]], command: str) -> str:
@@ -95,6 +135,15 @@ def truth_markdown(rows: Sequence[dict[str, Any]], command: str) -> str:
             task_table(counting, "precision"),
             "Share of marks with the right sign, by task:\n",
             task_table(counting, "sign_marks"),
+            "Average precision by network, with the lowest and highest (how many count):\n",
+            by_network_table(counting, "precision"),
+            "Share of true pixels with the right sign, by network:\n",
+            by_network_table(counting, "sign_pixels"),
+        ]
+    if pairs := twins(counting):
+        parts += [
+            f"Adversarially trained twins, means over the {len(pairs)} pairs that both count:\n",
+            twin_table(pairs),
         ]
     return "\n".join(parts)
 

@@ -6,6 +6,7 @@ from signsal_jax.truth.render import (
     footprints as footprints,
     render_scene as render_scene,
 )
+from signsal_jax.truth.samples import Sample as Sample, batch as batch, sample as sample
 from signsal_jax.truth.scores import (
     PixelScores as PixelScores,
     SignScores as SignScores,
@@ -13,13 +14,7 @@ from signsal_jax.truth.scores import (
     rival_scores as rival_scores,
     sign_scores as sign_scores,
 )
-from signsal_jax.truth.tasks import (
-    TASKS as TASKS,
-    Sample as Sample,
-    Task as Task,
-    batch as batch,
-    sample as sample,
-)
+from signsal_jax.truth.tasks import TASKS as TASKS, Task as Task
 from signsal_jax.truth.truth import (
     INTERVENTIONS as INTERVENTIONS,
     Agreement as Agreement,

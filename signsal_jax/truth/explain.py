@@ -12,8 +12,9 @@ from signsal_jax.evaluations import claimed_values, control_maps
 from signsal_jax.gradients import Estimator, class_extrema, named_estimator, target_gradient
 from signsal_jax.maps import runner_up
 from signsal_jax.truth.render import footprints
+from signsal_jax.truth.samples import Sample
 from signsal_jax.truth.scores import pixel_scores, rival_scores, sign_scores
-from signsal_jax.truth.tasks import Sample, Task
+from signsal_jax.truth.tasks import Task
 from signsal_jax.truth.truth import design_effects, directions, only_rivals
 
 SCORES = (

@@ -24,6 +24,8 @@ STEP = 0.04
 _WAVES = 4
 _TEXTURE = 0.08
 _NOISE = 0.02
+TEXTURE_NUMBERS = _WAVES * (2 + 1 + CHANNELS) + SIZE * SIZE * CHANNELS
+"""How many random numbers a background is made of."""
 
 # The first four divide a cell among them, and the last two have as many pixels in each of the four:
 # no mark looks like part of another one.
@@ -64,26 +66,31 @@ class Scene(NamedTuple):
     amplitude: Float[Array, " m"]
 
 
-def texture(key: Array) -> Float[Array, "h w c"]:
-    """Draws a background: colored plane waves and noise around the gray 0.5.
+def texture(numbers: Float[Array, " n"]) -> Float[Array, "h w c"]:
+    """Returns a background: colored plane waves and noise around the gray 0.5.
+
+    Args:
+      numbers: `TEXTURE_NUMBERS` between 0 and 1.
 
     Returns:
       `[h, w, c]`, within 0.1 of 0.5.
 
     >>> import jax
     >>> from signsal_jax.truth import render
-    >>> render.texture(jax.random.key(0)).shape
+    >>> numbers = jax.random.uniform(jax.random.key(0), (render.TEXTURE_NUMBERS,))
+    >>> render.texture(numbers).shape
     (32, 32, 3)
     """
-    waves, phases, weights, noise = jax.random.split(key, 4)
-    frequency = jax.random.uniform(waves, (_WAVES, 2), minval=-0.2, maxval=0.2)
-    phase = jax.random.uniform(phases, (_WAVES, 1, 1))
+    ends = np.cumsum([_WAVES * 2, _WAVES, _WAVES * CHANNELS])
+    waves, phases, weights, noise = jnp.split(numbers, ends)
+    frequency = 0.4 * waves.reshape(_WAVES, 2) - 0.2
+    phase = phases.reshape(_WAVES, 1, 1)
     at = jnp.arange(SIZE, dtype=jnp.float32)
     turns = frequency[:, :1, None] * at[None, :, None] + frequency[:, 1:, None] * at[None, None]
     wave = jnp.cos(2 * jnp.pi * (turns + phase))
-    weight = jax.random.uniform(weights, (_WAVES, CHANNELS), minval=-1, maxval=1) / _WAVES
+    weight = (2 * weights.reshape(_WAVES, CHANNELS) - 1) / _WAVES
     pixels = _TEXTURE * (wave[..., None] * weight[:, None, None]).sum(0)
-    return 0.5 + pixels + jax.random.uniform(noise, pixels.shape, minval=-_NOISE, maxval=_NOISE)
+    return 0.5 + pixels + _NOISE * (2 * noise.reshape(pixels.shape) - 1)
 
 
 def footprints(scene: Scene) -> Float[Array, "m h w c"]:

@@ -14,20 +14,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
 from signsal_jax import _files, _provenance
 from signsal_jax._progress import progress
 from signsal_jax._types import ApplyFn
 from signsal_jax.truth.explain import MAPS, About, compute_maps, known, score_map
-from signsal_jax.truth.render import CHANNELS, SIZE, render_scene
-from signsal_jax.truth.tasks import TASKS, Task, batch
+from signsal_jax.truth.follow import draw, follow
+from signsal_jax.truth.render import CHANNELS, SIZE
+from signsal_jax.truth.tasks import TASKS, Task
 from signsal_jax.truth.training import NETWORKS, train_network
-from signsal_jax.truth.truth import ENOUGH, agreement, design_effects, measured_effects
+from signsal_jax.truth.truth import ENOUGH
 
 ROWS = "rows"
 _RESAMPLES = 1000
-_AT_A_TIME = 500
 _CLASSIFIED = 1000
 """Test images on which the accuracy is measured."""
 
@@ -39,16 +38,15 @@ class TruthConfig:
     tasks: tuple[str, ...] = tuple(TASKS)
     networks: tuple[str, ...] = NETWORKS
     seeds: int = 5
-    adversarial: bool = False
-    """Also an adversarially trained twin of each network."""
-    steps: int = 1500
-    """Batches that a network is trained on."""
+    twins: tuple[str, ...] = ("cnn", "vit")
+    """The networks that have an adversarially trained twin."""
+    steps: int = 3000
+    """Batches that a network is trained on, at most: training ends where it follows the design."""
     images: int = 500
     """Test images whose maps are scored, and on which the agreement is measured."""
 
     def rows(self) -> list[dict[str, Any]]:
         """What identifies each row: task, network, seed, adversarial, steps and images."""
-        twins = (False, True) if self.adversarial else (False,)
         return [
             {
                 "task": task,
@@ -58,10 +56,10 @@ class TruthConfig:
                 "steps": self.steps,
                 "images": self.images,
             }
-            for network in self.networks
-            for adversarial in twins
-            for task in self.tasks
             for seed in range(self.seeds)
+            for network in self.networks
+            for adversarial in ((False, True) if network in self.twins else (False,))
+            for task in self.tasks
         ]
 
 
@@ -106,13 +104,13 @@ def compute_row(identity: dict[str, Any]) -> dict[str, Any]:
     """Trains a network and scores its maps.
 
     Returns:
-      The identity; "accuracy", "agreement", "leak" and whether the row "counts"; the seconds of
-      "training", of all, and of all cores together; by map of `MAPS` and score the mean with its
-      bootstrap interval (`None` where nothing could be asked).
+      The identity; the steps "trained"; "accuracy", "agreement", "leak" and whether the row
+      "counts"; the seconds of "training", of all, and of all cores together; by map of `MAPS` and
+      score the mean with its bootstrap interval (`None` where nothing could be asked).
     """
     start, cpu = time.perf_counter(), time.process_time()
     task, images = TASKS[identity["task"]], identity["images"]
-    apply_fn, variables = train_network(
+    network = train_network(
         task,
         identity["network"],
         seed=identity["seed"],
@@ -120,29 +118,23 @@ def compute_row(identity: dict[str, Any]) -> dict[str, Any]:
         adversarial=identity["adversarial"],
     )
     trained = time.perf_counter()
-    logits_fn, maps_fn = _compiled(apply_fn)
-    apply_fn = _in_parts(logits_fn)
-    many = jax.jit(lambda: batch(task, "test", 0, max(images, _CLASSIFIED)))()
-    pixels = jax.jit(jax.vmap(render_scene))(many.scene)
-    right = apply_fn(variables, pixels).argmax(1) == many.label
-    accuracy = float(right.mean())
-    samples = jax.tree.map(lambda leaf: leaf[:images], many)
-    pixels, right = pixels[:images], right[:images]
-    compared = agreement(
-        measured_effects(apply_fn, variables, samples),
-        design_effects(task, samples),
-        samples.scene.amplitude != 0,
-        right,
+    counted = max(images, _CLASSIFIED)
+    found = follow(
+        network.logits_fn, network.variables, task, "test", images=counted, marked=images
     )
-    maps = maps_fn(variables, pixels, samples.label, jax.random.key(identity["seed"]))
+    key = jax.random.key(identity["seed"])
+    samples = found.samples
+    maps = _maps_fn(network.apply_fn)(network.variables, found.images, samples.label, key)
     truth = known(task, samples)
     scores = {
-        name: summarize(score_map(about, maps[name], *truth), np.asarray(right))
+        name: summarize(score_map(about, maps[name], *truth), np.asarray(found.right))
         for name, about in MAPS.items()
     }
-    share, leak = float(compared.share), float(compared.leak)
+    accuracy = found.accuracy
+    share, leak = float(found.agreement.share), float(found.agreement.leak)
     return {
         **identity,
+        "trained": network.steps,
         "accuracy": accuracy,
         "agreement": _or_none(share),
         "leak": _or_none(leak),
@@ -159,22 +151,9 @@ def compute_row(identity: dict[str, Any]) -> dict[str, Any]:
 
 
 @functools.cache
-def _compiled(apply_fn: ApplyFn) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """The jitted network and its maps, once for all tasks."""
-    return jax.jit(apply_fn), jax.jit(functools.partial(compute_maps, apply_fn))
-
-
-def _in_parts(logits_fn: Callable[..., Any]) -> ApplyFn:
-    """The network on batches of one size: tasks differ in their marks, and each size compiles."""
-
-    def apply_fn(variables: Any, images: Any, /) -> Array:
-        count = len(images)
-        padded = np.pad(np.asarray(images), ((0, -count % _AT_A_TIME), (0, 0), (0, 0), (0, 0)))
-        starts = range(0, len(padded), _AT_A_TIME)
-        parts = [logits_fn(variables, padded[i : i + _AT_A_TIME]) for i in starts]
-        return jnp.concatenate(parts)[:count]
-
-    return apply_fn
+def _maps_fn(apply_fn: ApplyFn) -> Callable[..., Any]:
+    """The maps of a network, compiled once for all tasks."""
+    return jax.jit(functools.partial(compute_maps, apply_fn))
 
 
 def summarize(scores: Any, right: np.ndarray) -> dict[str, Any]:
@@ -234,7 +213,7 @@ def score_own(task: Task, values: np.ndarray) -> dict[str, Any]:
     if not np.issubdtype(values.dtype, np.floating) or not np.isfinite(values).all():
         raise ValueError(f"maps: expected finite floating-point numbers, got {values.dtype}")
     whole = values if values.ndim == 4 else np.repeat(values[..., None], CHANNELS, 3)
-    samples = jax.jit(lambda: batch(task, "test", 0, len(values)))()
+    samples, _ = draw(task, "test", len(values))
     about = About(signed=bool((values < 0).any()))
     scores = score_map(about, (jnp.asarray(whole, jnp.float32), None), *known(task, samples))
     return summarize(scores, np.ones(len(values), bool))

@@ -15,20 +15,18 @@ import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float, Int
-
-from signsal_jax import _checks
-from signsal_jax.truth.render import CELL, CELLS, SHAPES, SIZE, Scene, texture
 
 GAP = 0.08
 SHARPNESS = 16.0
 WEAKEST, STRONGEST = 0.1, 0.35
-_ABSENT_SHARE = 0.25
-SPLITS = ("train", "test")
+ABSENT_SHARE = 0.25
+# To take away a mark fainter than this changes too little for a network to be asked about it.
+_FAINTEST = 0.06
+NUMBERS = 24
+"""How many random numbers a task's strengths are made of, at most."""
 
 _GRAY = (1.0, 1.0, 1.0)
 _RED, _BLUE = (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)
@@ -45,21 +43,7 @@ class Kind(NamedTuple):
     """The quarter of the image that it stands in; None for anywhere."""
 
 
-class Sample(NamedTuple):
-    """A scene and its class.
-
-    Attributes:
-      scene: its marks stand in the order of the task's kinds.
-      label: the class.
-      scores: the design scores of the classes, `[k]`.
-    """
-
-    scene: Scene
-    label: Int[Array, ""]
-    scores: Float[Array, " k"]
-
-
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Task:
     """Which marks there are, and what they say.
 
@@ -68,8 +52,8 @@ class Task:
       about: what the class depends on.
       kinds: of marks; those whose column in the design is zero are decoys.
       design: `[k, kinds]`, what a mark's strength adds to the score of each class.
-      strengths: `strengths(key, label) -> [kinds]`, of the marks that are not decoys, so that
-        `label` has the highest score by at least `GAP`.
+      strengths: `strengths(numbers, label) -> [kinds]`, of the marks that are not decoys, so that
+        `label` has the highest score by at least `GAP`; from `NUMBERS` numbers between 0 and 1.
     """
 
     name: str
@@ -89,37 +73,46 @@ class Task:
         return np.asarray([kind.sign for kind in self.kinds], np.float32)
 
 
-def _above(key: Array, label: Array, count: int) -> Array:
+def spread(numbers: Array, least: float | Array, most: float | Array) -> Array:
+    """Numbers between `least` and `most`, of such between 0 and 1."""
+    return least + (most - least) * numbers
+
+
+def _above(numbers: Array, label: Array, count: int) -> Array:
     """Strengths of `count` marks: that of `label` the highest, others lower or not there."""
-    top, rest, there = jax.random.split(key, 3)
-    highest = jax.random.uniform(top, (), minval=WEAKEST + GAP, maxval=STRONGEST)
-    others = WEAKEST + (highest - GAP - WEAKEST) * jax.random.uniform(rest, (count,))
-    others *= jax.random.bernoulli(there, 1 - _ABSENT_SHARE, (count,))
+    highest = spread(numbers[0], WEAKEST + GAP, STRONGEST)
+    others = spread(numbers[1 : 1 + count], WEAKEST, highest - GAP)
+    others *= numbers[1 + count : 1 + 2 * count] >= ABSENT_SHARE
     return jnp.where(jnp.arange(count) == label, highest, others)
 
 
 def _strongest(count: int) -> Callable[[Array, Array], Array]:
-    return lambda key, label: _above(key, label, count)
+    return lambda numbers, label: _above(numbers, label, count)
 
 
-def _one_is_absent(key: Array, label: Array) -> Array:
-    others = jax.random.uniform(key, (4,), minval=WEAKEST, maxval=STRONGEST)
-    return jnp.where(jnp.arange(4) == label, 0.0, others)
+def _one_is_absent(numbers: Array, label: Array) -> Array:
+    return jnp.where(jnp.arange(4) == label, 0.0, spread(numbers[:4], WEAKEST, STRONGEST))
 
 
-def _two_choices(key: Array, label: Array) -> Array:
-    first, second = jax.random.split(key)
-    return jnp.concatenate([_above(first, label // 2, 2), _above(second, label % 2, 2)])
+def _two_choices(numbers: Array, label: Array) -> Array:
+    return jnp.concatenate([_above(numbers, label // 2, 2), _above(numbers[5:], label % 2, 2)])
 
 
-def _differences(key: Array, label: Array) -> Array:
-    """Four signals, hidden by distractors of about their size, and the distractors alone."""
-    top, rest, hiding = jax.random.split(key, 3)
-    highest = jax.random.uniform(top, (), minval=0.09, maxval=0.14)
-    others = jax.random.uniform(rest, (4,)) * (highest - GAP)
-    signal = jnp.where(jnp.arange(4) == label, highest, others)
-    distractor = jax.random.uniform(hiding, (4,), minval=WEAKEST, maxval=0.2)
-    return jnp.concatenate([signal + distractor, distractor])
+def _differences(numbers: Array, label: Array) -> Array:
+    """Four red marks and their blue twins, which say nothing of the class alone.
+
+    The twins are drawn before the class matters. Marks of either color may be missing, red may be
+    weaker than its twin, and both have their whole range: where a network never sees a mark without
+    its twin, it is free to do anything there, and interventions ask for exactly that.
+    """
+    first, second, third, fourth = numbers[1:17].reshape(4, 4)
+    blue = spread(first, WEAKEST, 0.2) * (second >= ABSENT_SHARE)
+    at = jnp.arange(4) == label
+    highest = spread(numbers[0], GAP + 0.01, STRONGEST - jnp.where(at, blue, 0).sum())
+    most = jnp.minimum(highest - GAP + blue, STRONGEST)
+    there = (fourth >= ABSENT_SHARE) & (most >= _FAINTEST)
+    red = jnp.where(at, highest + blue, spread(third, _FAINTEST, most) * there)
+    return jnp.concatenate([red, blue])
 
 
 _DECOYS = (Kind("stripes"), Kind("checker", sign=-1))
@@ -193,91 +186,3 @@ _ALL = (
 )
 TASKS: dict[str, Task] = {task.name: task for task in _ALL}
 """The tasks by name."""
-
-
-def _places(task: Task, key: Array) -> Array:
-    """Draws a different cell for each mark, within its quarter if it has one."""
-    order = jax.random.uniform(key, (CELLS,))
-    side = SIZE // CELL
-    row, column = np.divmod(np.arange(CELLS), side)
-    quadrant = row // (side // 2) * 2 + column // (side // 2)
-    taken, cells = jnp.zeros(CELLS, bool), []
-    # Those that are bound to a quarter choose first.
-    for index in sorted(range(len(task.kinds)), key=lambda i: task.kinds[i].quadrant is None):
-        wanted = task.kinds[index].quadrant
-        allowed = np.ones(CELLS, bool) if wanted is None else quadrant == wanted
-        cell = jnp.where(allowed & ~taken, order, 2.0).argmin()
-        taken = taken.at[cell].set(True)
-        cells.append((index, cell))
-    return jnp.stack([cell for _, cell in sorted(cells, key=lambda pair: pair[0])])
-
-
-def sample(task: Task, key: Array) -> Sample:
-    """Draws a scene of a task and its class.
-
-    Args:
-      task: one of `TASKS`.
-      key: a `jax.random` key; the same key gives the same scene.
-
-    Returns:
-      `Sample`.
-
-    >>> import jax
-    >>> from signsal_jax import truth
-    >>> drawn = truth.sample(truth.TASKS["shared"], jax.random.key(0))
-    >>> drawn.scene.amplitude.shape, int(drawn.label) == int(drawn.scores.argmax())
-    ((6,), True)
-    """
-    classes, strengths, decoys, places, textures, there = jax.random.split(key, 6)
-    label = jax.random.randint(classes, (), 0, task.classes)
-    told = task.strengths(strengths, label)
-    untold = len(task.kinds) - len(told)
-    others = jax.random.uniform(decoys, (untold,), minval=WEAKEST, maxval=STRONGEST)
-    others *= jax.random.bernoulli(there, 1 - _ABSENT_SHARE, (untold,))
-    strength = jnp.concatenate([told, others])
-    scene = Scene(
-        background=texture(textures),
-        shape=jnp.asarray([SHAPES.index(kind.shape) for kind in task.kinds]),
-        cell=_places(task, places),
-        color=jnp.asarray([kind.color for kind in task.kinds], jnp.float32),
-        amplitude=strength * jnp.asarray(task.signs),
-    )
-    scores = (jnp.asarray(task.design) * strength[None]).sum(1)
-    return Sample(scene, label, scores)
-
-
-def keys_of(split: str, indices: Int[Array, " n"], stream: int = 0) -> Array:
-    """Returns one key per index of a split; the splits and their streams have no key in common.
-
-    Args:
-      split: "train" or "test".
-      indices: `[n]`, from 0.
-      stream: another sequence of the same split, such as one for each training run.
-
-    Raises:
-      ValueError: an unknown split.
-    """
-    _checks.check_member("split", split, SPLITS)
-    start = jax.random.fold_in(jax.random.key(SPLITS.index(split)), stream)
-    return jax.vmap(jax.random.fold_in, (None, 0))(start, indices)
-
-
-def batch(task: Task, split: str, start: int | Array, count: int, stream: int = 0) -> Sample:
-    """Draws the samples `start` to `start + count - 1` of a split.
-
-    Args:
-      task: one of `TASKS`.
-      split: "train" or "test": these have no key in common.
-      start: the number of the first sample.
-      count: how many, known when tracing.
-      stream: see `keys_of`.
-
-    Returns:
-      `Sample`, each array with a batch axis in front.
-
-    >>> from signsal_jax import truth
-    >>> truth.batch(truth.TASKS["color"], "test", 0, 3).label.shape
-    (3,)
-    """
-    keys = keys_of(split, start + jnp.arange(count), stream)
-    return jax.vmap(lambda key: sample(task, key))(keys)

@@ -9,7 +9,8 @@ from jaxtyping import Bool, Float, Int
 
 from signsal_jax._types import ApplyFn, Variables
 from signsal_jax.truth.render import STEP, Scene, footprints, render_scene
-from signsal_jax.truth.tasks import SHARPNESS, Sample, Task
+from signsal_jax.truth.samples import Sample
+from signsal_jax.truth.tasks import SHARPNESS, Task
 
 INTERVENTIONS = ("brighter", "darker", "absent")
 ENOUGH = 0.99

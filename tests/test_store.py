@@ -331,7 +331,7 @@ def test_a_changed_manifest_makes_no_data_its_own(whole):
         ("bool", "bolo"),
         ('"chunk": 4', '"chunk": true'),
         ("arrays", "errays"),
-        ('"format": 2', '"format": 3'),
+        ('"format": 3', '"format": 4'),
     ],
 )
 def test_a_manifest_that_makes_no_sense_is_named(whole, old, new):
@@ -369,6 +369,73 @@ def test_of_two_configurations_that_both_find_no_manifest_one_gets_the_folder(
     assert open_study(tmp_path / "study").manifest["versions"] == {"jax": "2"}
     assert open_study(tmp_path / "study").committed() == [0]
     assert open_study(tmp_path / "study").strays() == []
+
+
+# More images of the same data.
+
+
+GROWN = {**MANIFEST, "images": 14}
+
+
+def test_a_study_grows_by_what_is_new(whole):
+    """Its full chunks stay; the last one, which had two images, is computed again with four."""
+    whole.merge()
+    before = {path: path.read_bytes() for path in Path(whole.root).glob("commits/*.json")}
+    store = Store.create(whole.root, GROWN)
+    assert store.uncommitted() == open_study(whole.root).uncommitted() == [2, 3]
+    assert store.strays() == []
+    np.testing.assert_array_equal(store.arrays()["logits"][:8], EVERYTHING[:8])
+    with pytest.raises(StudyError, match=r"chunk 2 \(images 8 to 11\) is not committed"):
+        store.arrays()["logits"][9]
+    more = np.arange(42, dtype=np.float32).reshape(14, 3)
+    for chunk in (2, 3):
+        rows = store.rows(chunk)
+        found = {"logits": more[rows.start : rows.stop], "empty": np.zeros(len(rows), bool)}
+        store.write(chunk, found, {"images": len(rows), "valid": len(rows), "correct": 0})
+    grown = open_study(whole.root)
+    np.testing.assert_array_equal(grown.arrays()["logits"], more)
+    assert grown.merge()["images"] == 14
+    assert grown.verify() == []
+    after = {path: path.read_bytes() for path in before}
+    assert [path.name for path in before if after[path] != before[path]] == ["00000002.json"]
+
+
+def test_a_study_does_not_shrink(whole):
+    with pytest.raises(StudyError, match=r"of 10 images, got 9: a study can grow, but not shrink"):
+        Store.create(whole.root, {**MANIFEST, "images": 9})
+    assert Store.create(whole.root, MANIFEST).committed() == [0, 1, 2]
+
+
+def test_a_worker_of_before_stops_and_leaves_what_is_new(whole):
+    before = Store.create(whole.root, MANIFEST)
+    store = Store.create(whole.root, GROWN)
+    message = "extended from 10 to 14 images while this worker ran. Start it again with --images 14"
+    for work in (lambda: write(before, 2), lambda: write(before, 0), before.merge):
+        with pytest.raises(StudyError, match=message):
+            work()
+    rows = store.rows(2)
+    found = {"logits": np.ones((4, 3), np.float32), "empty": np.zeros(4, bool)}
+    sums = {"images": len(rows), "valid": len(rows), "correct": 0}
+    assert store.write(2, found, sums)
+    # It looked just before the study grew, and commits just after: the larger commit stays.
+    assert not before._commits.write(2, {"sums": sums, "finished": 1.0})
+    assert open_study(whole.root).committed() == [0, 1, 2]
+
+
+def test_of_two_that_extend_a_study_at_once_the_larger_wins(whole, monkeypatch):
+    replace = LocalFolder.replace
+
+    def overtaken(folder, *arguments):
+        monkeypatch.setattr(LocalFolder, "replace", replace)
+        Store.create(folder.root, {**MANIFEST, "images": 20})
+        return replace(folder, *arguments)
+
+    monkeypatch.setattr(LocalFolder, "replace", overtaken)
+    with pytest.raises(StudyError, match="of 20 images, got 14"):
+        Store.create(whole.root, GROWN)
+    monkeypatch.setattr(LocalFolder, "replace", replace)
+    store = Store.create(whole.root, {**MANIFEST, "images": 21})
+    assert (store.images, store.chunks, store.committed()) == (21, 6, [0, 1])
 
 
 # Where it lies.

@@ -243,6 +243,23 @@ def test_a_finished_study_computes_nothing_again(undisturbed, monkeypatch):
         run(out, rule="exact")
 
 
+def test_a_study_of_more_images_goes_on_with_one_of_fewer(undisturbed, tmp_path, monkeypatch):
+    out, read = tmp_path / "study", []
+    run(out, images=10)
+    images = study_worker.SlowImages.__getitem__
+    monkeypatch.setattr(
+        study_worker.SlowImages,
+        "__getitem__",
+        lambda self, index: read.append(int(index)) or images(self, index),
+    )
+    summary = run(out)
+    assert sorted(read) == list(range(8, 22))  # two full chunks stay
+    assert summary == undisturbed[1]
+    assert_identical(undisturbed[0], out)
+    with pytest.raises(StudyError, match=r"of 22 images, got 10: a study can grow, but not"):
+        run(out, images=10)
+
+
 def test_status_says_how_far(undisturbed, tmp_path):
     lines = status_lines(open_study(undisturbed[0]))
     assert lines[0] == "6 of 6 chunks, 22 of 22 images (100.0%)"

@@ -25,6 +25,8 @@ def open_zarr(
 ) -> tensorstore.TensorStore:
     """Opens an array, split along `image` alone so that no two chunks share a file.
 
+    With `create` it is made if there is none, and extended if it has fewer images.
+
     Raises:
       StudyError: there is none and `create` is false; or its metadata are damaged.
     """
@@ -52,7 +54,10 @@ def open_zarr(
         "fill_missing_data_reads": False,
     }
     try:
-        return tensorstore.open(request, open=True, create=create).result()
+        array = _opened(request, create=create)
+        if create and array.shape[0] < images:
+            array = array.resize(exclusive_max=[images, *spec["shape"]], expand_only=True).result()
+        return array
     except ValueError as error:
         if any(reason in str(error) for reason in ("No space left", "PERMISSION_DENIED")):
             raise
@@ -60,6 +65,22 @@ def open_zarr(
             f"{folder}/{ARRAYS}/{name}/zarr.json: missing or damaged. Delete it and run the study "
             f"again: it is made anew, and every committed chunk is kept ({error})"
         ) from error
+
+
+def _opened(request: dict[str, Any], *, create: bool) -> tensorstore.TensorStore:
+    """An array with the metadata of a request; its number of images may have grown since."""
+    metadata = {key: value for key, value in request["metadata"].items() if key != "shape"}
+    while True:
+        try:
+            return tensorstore.open({**request, "metadata": metadata}, open=True).result()
+        except ValueError as error:
+            if not (create and "NOT_FOUND" in str(error)):
+                raise
+        try:
+            return tensorstore.open(request, create=True, open=False).result()
+        except ValueError as error:
+            if "ALREADY_EXISTS" not in str(error):  # another worker was first
+                raise
 
 
 def checksums(folder: Folder, files: Mapping[str, str]) -> dict[str, str]:

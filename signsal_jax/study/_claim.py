@@ -3,6 +3,9 @@
 The manifest says everything that the numbers depend on, and comes first: it is created for one of
 many studies that start at once in a folder, is read back, and every commit names it. So data of
 two configurations are never taken for one study.
+
+Only the number of images may grow. Commits do not name it, so they stay; each says which images it
+is of.
 """
 
 import json
@@ -15,8 +18,9 @@ from signsal_jax.study._commits import COMMITS, digest
 from signsal_jax.study._folder import Folder, StudyError
 
 MANIFEST = "manifest.json"
-FORMAT = 2
-"""Of study folders. Format 1 had no checksums in its commits; it is read, but not continued."""
+FORMAT = 3
+"""Of study folders; older ones are read, but not continued. Format 1 had no checksums in its
+commits, and in format 2 commits named the number of images of the whole study."""
 # Two data sets may differ in a thousand files.
 _MOST_DIFFERENCES = 5
 
@@ -29,6 +33,15 @@ def _differences(there: Any, now: Any, name: str = "") -> list[str]:
             for line in _differences(there.get(key), now.get(key), f"{name}.{key}".lstrip("."))
         ]
     return [] if there == now else [f"{name}: {there!r} there, {now!r} now"]
+
+
+def identity(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a manifest stays the same when a study grows."""
+    found = dict(manifest)
+    if found.get("format", 1) >= FORMAT:
+        del found["images"]
+        found["config"] = {key: found["config"][key] for key in found["config"] if key != "images"}
+    return found
 
 
 def read_manifest(folder: Folder) -> dict[str, Any] | None:
@@ -65,7 +78,7 @@ def read_manifest(folder: Folder) -> dict[str, Any] | None:
 
 
 def claim(folder: Folder, manifest: Mapping[str, Any], *, parts: Sequence[str]) -> None:
-    """Makes a folder that of this study, or checks that it already is.
+    """Makes a folder that of this study, or checks that it already is; lets a study grow.
 
     Args:
       folder: new, empty, or of a study.
@@ -74,7 +87,7 @@ def claim(folder: Folder, manifest: Mapping[str, Any], *, parts: Sequence[str]) 
 
     Raises:
       StudyError: it holds other files, or a study with another manifest (the message names the
-        fields that differ).
+        fields that differ) or of more images.
     """
     manifest = {"format": FORMAT, **json.loads(json.dumps(manifest))}
     if folder.read([MANIFEST])[0] is None:
@@ -83,7 +96,7 @@ def claim(folder: Folder, manifest: Mapping[str, Any], *, parts: Sequence[str]) 
             raise StudyError(
                 f"out: expected a new or empty folder or a study, {folder} holds others"
             )
-        _check_commits(folder, digest(manifest))
+        _check_commits(folder, digest(identity(manifest)))
         folder.create(MANIFEST, _files.json_text(manifest))
     there = read_manifest(folder)  # whoever wrote it
     if there is None:
@@ -93,13 +106,24 @@ def claim(folder: Folder, manifest: Mapping[str, Any], *, parts: Sequence[str]) 
             f"out: {folder} holds a study of an older format, which can be read but not "
             "continued: choose another --out, or delete that folder"
         )
-    if lines := _differences(there, manifest):
+    if lines := _differences(identity(there), identity(manifest)):
         more = [f"and {len(lines) - _MOST_DIFFERENCES} more"] * (len(lines) > _MOST_DIFFERENCES)
         raise StudyError(
             f"out: {folder} holds a study with another configuration "
             f"({'; '.join(lines[:_MOST_DIFFERENCES] + more)}): choose another --out, or delete "
             "that folder"
         )
+    if there["images"] > manifest["images"]:
+        raise StudyError(
+            f"out: {folder} holds a study of {there['images']} images, got {manifest['images']}: "
+            f"a study can grow, but not shrink. Ask for --images {there['images']} or more, or "
+            "choose another --out"
+        )
+    if there["images"] < manifest["images"]:
+        before = folder.read([MANIFEST])[0] or b""
+        current = before == _files.json_text(there).encode()
+        if not (current and folder.replace(MANIFEST, before, _files.json_text(manifest))):
+            claim(folder, manifest, parts=parts)  # another worker has changed it meanwhile
 
 
 def _check_commits(folder: Folder, manifest: str) -> None:

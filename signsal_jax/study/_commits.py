@@ -6,6 +6,7 @@ file that is not such a commit of this very study counts for nothing, so its chu
 again; it is named to whoever asks.
 """
 
+import contextlib
 import hashlib
 import json
 import re
@@ -68,9 +69,11 @@ class Commits:
         name = name_of(chunk)
         if not self._folder.create(name, text):
             there = self._folder.read([name])[0]
-            if there is not None and self._judge(name, there) is None:
-                return False
-            self._folder.write(name, text)  # what lay there was no commit
+            with contextlib.suppress(StudyError):
+                if there is not None and self._check(name, there)[1].stop >= rows.stop:
+                    return False
+            # What lay there was no commit, or one of a part of these images.
+            self._folder.write(name, text)
         return True
 
     def read(self, chunk: int) -> dict[str, Any] | None:
@@ -106,14 +109,18 @@ class Commits:
     def _judge(self, name: str, content: bytes) -> str | None:
         """Learns a commit, or says why the file is none."""
         try:
-            chunk = self._check(name, content)
+            chunk, images = self._check(name, content)
         except StudyError as error:
             return f"{self._folder}/{name}: {error}; it counts for nothing"
-        self._known[chunk] = json.loads(content)
+        if images == self._rows(chunk):
+            self._known[chunk] = json.loads(content)
         return None
 
-    def _check(self, name: str, content: bytes) -> int:
-        """The chunk that a commit is of.
+    def _check(self, name: str, content: bytes) -> tuple[int, range]:
+        """The chunk that a commit is of, and its images.
+
+        They are others than the chunk has now only where the study was extended: then the last
+        chunk was committed with fewer of them, or is now with more than this process knows of.
 
         Raises:
           StudyError: why it is not a commit of this study.
@@ -138,6 +145,7 @@ class Commits:
             raise StudyError("of a study with another manifest")
         if its_chunk != chunk:
             raise StudyError(f"a copy of the commit of chunk {its_chunk}")
-        if images != self._rows(chunk):
-            raise StudyError(f"of images {images}, not {self._rows(chunk)}")
-        return chunk
+        rows = self._rows(chunk)
+        if not images or images.start != rows.start:
+            raise StudyError(f"of images {images}, not {rows}")
+        return chunk, images

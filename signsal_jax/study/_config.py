@@ -31,7 +31,7 @@ class StudyConfig(EstimatorConfig):
     split: str = "test"
     """One split, or several joined as in train+test."""
     images: int | None = None
-    """Only the first so many; None for all."""
+    """Only the first so many; None for all. Raised later, it extends a study."""
     model: str | None = None
     """A network with trained weights: cnn-cifar10 and efficientnet_lite0 have theirs."""
     run: str | None = None

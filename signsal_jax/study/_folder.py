@@ -47,6 +47,10 @@ class Folder(abc.ABC):
         """Writes a file unless there is one; says whether it is this call's."""
 
     @abc.abstractmethod
+    def replace(self, name: str, there: bytes, text: str) -> bool:
+        """Writes a file that still has the content `there`; says whether it has the new one."""
+
+    @abc.abstractmethod
     def delete(self, names: Sequence[str]) -> None:
         """Removes files; one that is absent is no error."""
 
@@ -141,6 +145,11 @@ class LocalFolder(Folder):
     def create(self, name: str, text: str) -> bool:
         return _files.create_text(self.root / name, text)
 
+    def replace(self, name: str, there: bytes, text: str) -> bool:
+        # TensorStore compares and writes under a lock; the system itself has no such operation.
+        base = {"driver": "file", "path": f"{self._spelled()}/"}
+        return Bucket(str(self), base).replace(name, there, text)
+
     def delete(self, names: Sequence[str]) -> None:
         for name in names:
             (self.root / name).unlink(missing_ok=True)
@@ -223,6 +232,12 @@ class Bucket(Folder):
             return False
         self._objects.write(name, text.encode(), if_equal=found.stamp.generation).result()
         # What the write reports is no answer: it may have been sent twice.
+        return self.read([name])[0] == text.encode()
+
+    def replace(self, name: str, there: bytes, text: str) -> bool:
+        found = self._objects.read(name).result()
+        if found.state == "value" and found.value == there:
+            self._objects.write(name, text.encode(), if_equal=found.stamp.generation).result()
         return self.read([name])[0] == text.encode()
 
     def delete(self, names: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ import tensorstore
 
 from signsal_jax import _files
 from signsal_jax.study._arrays import ARRAYS, StudyArray, checksums, open_zarr
-from signsal_jax.study._claim import MANIFEST, claim, read_manifest
+from signsal_jax.study._claim import MANIFEST, claim, identity, read_manifest
 from signsal_jax.study._commits import COMMITS, Commits, digest
 from signsal_jax.study._folder import Folder, StudyError as StudyError, open_folder
 from signsal_jax.study._leases import LEASES, sweep as sweep_leases
@@ -46,7 +46,7 @@ class Store:
         self.images, self.chunk = self.manifest["images"], self.manifest["config"]["chunk"]
         self._commits = Commits(
             folder,
-            manifest=digest(self.manifest),
+            manifest=digest(identity(self.manifest)),
             chunks=self.chunks,
             rows=self.rows,
             signed=self.manifest.get("format", 1) > 1,
@@ -59,9 +59,11 @@ class Store:
 
         Of several studies that start at once in one folder, one gets it; the others raise.
 
+        A study of fewer images becomes one of as many as this; its full chunks stay as they are.
+
         Raises:
           StudyError: it holds other files, or a study with another manifest (the message names
-            the fields that differ).
+            the fields that differ) or of more images.
         """
         folder = open_folder(root)
         claim(folder, manifest, parts=(COMMITS, ARRAYS, LEASES, WORKERS, SUMMARY))
@@ -176,7 +178,14 @@ class Store:
         return found
 
     def _check_ours(self) -> None:
-        if read_manifest(self.folder) != self.manifest:
+        there = read_manifest(self.folder)
+        if there is not None and there["images"] > self.images:
+            raise StudyError(
+                f"study {self.folder}: it was extended from {self.images} to {there['images']} "
+                f"images while this worker ran. Start it again with --images {there['images']}: "
+                "everything committed is kept"
+            )
+        if there != self.manifest:
             raise StudyError(
                 f"{self.folder}/{MANIFEST} was removed or replaced while the study ran: nothing "
                 "more is written there"
@@ -270,6 +279,7 @@ class Store:
         """
         summary = self.summary()
         self.check()
+        self._check_ours()
         self._write_where_it_differs(SUMMARY, summary)
         sweep_leases(self.folder)
         sweep_workers(self.folder)

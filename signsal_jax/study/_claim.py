@@ -56,7 +56,7 @@ def read_manifest(folder: Folder) -> dict[str, Any] | None:
     try:
         found = json.loads(content)
         version, config, arrays = found.get("format", 1), found["config"], found["arrays"]
-        sizes = [found["images"], config["chunk"]]
+        sizes = [found["images"], config["chunk"], found.get("group", 1)]
         for spec in arrays.values():
             sizes += [1, *spec["shape"]]
             if spec["dtype"] not in FILL or len(spec["dimensions"]) != len(spec["shape"]):
@@ -106,6 +106,8 @@ def claim(folder: Folder, manifest: Mapping[str, Any], *, parts: Sequence[str]) 
             f"out: {folder} holds a study of an older format, which can be read but not "
             "continued: choose another --out, or delete that folder"
         )
+    if manifest["config"].get("group") == "auto" and "group" in there:
+        manifest["group"] = there["group"]  # a study that grows keeps it
     if lines := _differences(identity(there), identity(manifest)):
         more = [f"and {len(lines) - _MOST_DIFFERENCES} more"] * (len(lines) > _MOST_DIFFERENCES)
         raise StudyError(

@@ -39,7 +39,7 @@ class Folder(abc.ABC):
         """The contents of files, or their last so many bytes; None for a file that is absent."""
 
     @abc.abstractmethod
-    def write(self, name: str, text: str) -> None:
+    def write(self, name: str, content: str | bytes) -> None:
         """Writes or replaces a file."""
 
     @abc.abstractmethod
@@ -69,6 +69,10 @@ class Folder(abc.ABC):
     @abc.abstractmethod
     def kvstore(self, name: str) -> dict[str, Any]:
         """A subfolder as TensorStore's key-value store."""
+
+
+def _encoded(content: str | bytes) -> bytes:
+    return content.encode() if isinstance(content, str) else content
 
 
 def printable(path: Any) -> str:
@@ -139,8 +143,9 @@ class LocalFolder(Folder):
         except IsADirectoryError:
             return b""
 
-    def write(self, name: str, text: str) -> None:
-        _files.write_text(self.root / name, text)
+    def write(self, name: str, content: str | bytes) -> None:
+        found = _encoded(content)
+        _files.write_atomically(self.root / name, lambda temporary: temporary.write_bytes(found))
 
     def create(self, name: str, text: str) -> bool:
         return _files.create_text(self.root / name, text)
@@ -223,8 +228,8 @@ class Bucket(Folder):
             raise
         return found.value if found.state == "value" else None
 
-    def write(self, name: str, text: str) -> None:
-        self._objects.write(name, text.encode()).result()
+    def write(self, name: str, content: str | bytes) -> None:
+        self._objects.write(name, _encoded(content)).result()
 
     def create(self, name: str, text: str) -> bool:
         found = self._objects.read(name).result()

@@ -53,7 +53,8 @@ class Parts:
         """Keeps a chunk's arrays and what its commit will say of the images read."""
         about = json.dumps({"manifest": self._manifest, "chunk": chunk, "read": dict(record)})
         content = io.BytesIO()
-        np.savez(content, **{_ABOUT: np.frombuffer(about.encode(), np.uint8)}, **arrays)
+        stored: dict[str, Any] = {_ABOUT: np.frombuffer(about.encode(), np.uint8), **arrays}
+        np.savez(content, **stored)
         self._folder.write(_file(chunk), content.getvalue())
 
     def kept(self) -> set[int]:

@@ -1,14 +1,15 @@
 """Lets workers of studies come, sleep, stop and die at random, and compares with one left alone.
 
     python scripts/kill_study.py
-    python scripts/kill_study.py --place s3 --disturbances 50
+    python scripts/kill_study.py --place s3 --images 600 --disturbances 50
+    python scripts/kill_study.py --place gs --images 600 --disturbances 50
 
 Up to --workers processes work on one study. At random moments one of them gets SIGKILL, SIGTERM, or
 SIGSTOP for longer than the others wait for a sign, and new ones start. Requires the same bits as in
 a study left alone, that nothing committed is lost or written again, and that every worker that was
 not killed ends with status 0, or 75 after SIGTERM. A finished study is followed by another in a new
-folder until all disturbances are done. The study is a small one, of `scripts/kill_worker.py`; with
---place s3 it lies in a bucket of a server on this machine. Writes scripts/results/kill_study.json.
+folder until all disturbances are done. The study is a small one, of `scripts/kill_worker.py`; at
+s3 and gs it lies in a bucket of a server on this machine. Writes scripts/results/kill_study.json.
 """
 
 import contextlib
@@ -30,9 +31,11 @@ import tyro
 
 from scripts import kill_worker
 from scripts.disturb import GONE_SECONDS, KINDS, Process, disturbed
+from scripts.local_gcs import gcs_server
 from scripts.local_s3 import s3_server
 from signsal_jax import _files, _provenance, open_study
 
+_SERVERS = {"s3": s3_server, "gs": gcs_server}
 SIGNSAL = [sys.executable, "-c", "import sys; from signsal_jax.cli import main; sys.exit(main())"]
 
 
@@ -40,7 +43,7 @@ SIGNSAL = [sys.executable, "-c", "import sys; from signsal_jax.cli import main; 
 class KillStudy:
     """Disturb the workers of studies at random moments, and compare with a study left alone."""
 
-    place: Literal["files", "s3"] = "files"
+    place: Literal["files", "s3", "gs"] = "files"
     """Where the studies lie."""
     images: int = 3000
     """Number of images of a study."""
@@ -107,7 +110,7 @@ def run(command: KillStudy, folder: Path) -> dict[str, Any]:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder / "cache")
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     multiprocessing.get_context("forkserver").set_forkserver_preload(["scripts.kill_worker"])
-    root = "s3://bucket" if command.place == "s3" else str(folder)
+    root = str(folder) if command.place == "files" else f"{command.place}://bucket"
 
     def begin(out: str) -> Process:
         sizes = {"images": command.images, "chunk": command.chunk, "group": command.group}
@@ -148,8 +151,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         folder = Path(name)
         try:
-            if command.place == "s3":
-                os.environ |= stack.enter_context(s3_server(folder / "s3.log"))
+            if command.place in _SERVERS:
+                server = _SERVERS[command.place](folder / "server.log")
+                os.environ |= stack.enter_context(server)
             trials = run(command, folder)["trials"]
         except (ValueError, OSError, RuntimeError) as error:
             print(f"error: {error}", file=sys.stderr)

@@ -1,13 +1,14 @@
 """An S3 server on this machine, moto's, for tests and trials; with S3's own conditional writes."""
 
 import contextlib
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+
+from scripts.proxy import free_port
 
 
 @contextlib.contextmanager
@@ -17,9 +18,7 @@ def s3_server(log: Path, bucket: str = "bucket") -> Iterator[dict[str, str]]:
     Raises:
       RuntimeError: it does not start; moto's server needs the extra `test`.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     code = f"from moto.server import main; main(['-H', '127.0.0.1', '-p', '{port}'])"
     with log.open("wb") as file:
         server = subprocess.Popen([sys.executable, "-c", code], stdout=file, stderr=file)

@@ -10,7 +10,8 @@ import pytest
 import tensorstore
 
 from signsal_jax.study import Store, StudyError, _manifest, _store, open_study, status_lines
-from signsal_jax.study._folder import Bucket, LocalFolder, open_folder
+from signsal_jax.study._bucket import Bucket
+from signsal_jax.study._folder import LocalFolder, open_folder
 from signsal_jax.study._leases import Leases
 from signsal_jax.study._parts import chunks_per_group
 from signsal_jax.study._workers import Worker

@@ -14,7 +14,7 @@ import numpy as np
 import tensorstore
 
 from signsal_jax.study._commits import Commits, name_of
-from signsal_jax.study._folder import Folder, StudyError
+from signsal_jax.study._place import Folder, StudyError
 
 ARRAYS = "arrays.zarr"
 FILL = {"bool": False, "int32": -1, "float16": "NaN", "float32": "NaN"}

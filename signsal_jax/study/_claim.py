@@ -15,7 +15,7 @@ from typing import Any
 from signsal_jax import _files
 from signsal_jax.study._arrays import FILL
 from signsal_jax.study._commits import COMMITS, digest
-from signsal_jax.study._folder import Folder, StudyError
+from signsal_jax.study._place import Folder, StudyError
 
 MANIFEST = "manifest.json"
 FORMAT = 3

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from signsal_jax import _files
-from signsal_jax.study._folder import Folder, StudyError
+from signsal_jax.study._place import Folder, StudyError
 
 COMMITS = "commits"
 _NAME = re.compile(r"[0-9]{8,}\.json")

@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
 from signsal_jax import _files
-from signsal_jax.study._folder import Folder
+from signsal_jax.study._place import Folder
 from signsal_jax.study._workers import Worker
 
 LEASES = "leases"

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from signsal_jax.study._folder import Folder
+from signsal_jax.study._place import Folder
 
 PARTS = "parts"
 _ABOUT = "about.json"

@@ -16,11 +16,11 @@ from signsal_jax._progress import progress
 from signsal_jax.gradients import Estimator
 from signsal_jax.models import Model
 from signsal_jax.study._config import StudyConfig
-from signsal_jax.study._folder import StudyError
 from signsal_jax.study._groups import Groups
 from signsal_jax.study._images import JoinedSplits
 from signsal_jax.study._leases import Leases
 from signsal_jax.study._manifest import manifest
+from signsal_jax.study._place import StudyError
 from signsal_jax.study._reading import ChunkReader, fitted
 from signsal_jax.study._step import study_step
 from signsal_jax.study._store import Store

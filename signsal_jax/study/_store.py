@@ -13,9 +13,10 @@ from signsal_jax import _files
 from signsal_jax.study._arrays import ARRAYS, Layout, StudyArray, checksums, open_zarr
 from signsal_jax.study._claim import MANIFEST, claim, identity, read_manifest
 from signsal_jax.study._commits import COMMITS, Commits, digest
-from signsal_jax.study._folder import Folder, StudyError as StudyError, open_folder
+from signsal_jax.study._folder import open_folder
 from signsal_jax.study._leases import LEASES, sweep as sweep_leases
 from signsal_jax.study._parts import PARTS, Parts, sweep as sweep_parts
+from signsal_jax.study._place import Folder, StudyError as StudyError
 from signsal_jax.study._sums import summed
 from signsal_jax.study._workers import WORKERS, sweep as sweep_workers
 
@@ -72,6 +73,8 @@ class Store:
             the fields that differ) or of more images.
         """
         folder = open_folder(root)
+        if folder.read([MANIFEST])[0] is None:
+            folder.require_conditional_writes()
         claim(folder, manifest, parts=(COMMITS, ARRAYS, LEASES, PARTS, WORKERS, SUMMARY))
         store = cls.__new__(cls)
         store._open(folder)
@@ -170,7 +173,7 @@ class Store:
           OSError: no space left (nothing is lost: see the message).
         """
         rows = self.images_of(group)
-        with self._explained_if_full(group):
+        with self.folder.explained(), self._explained_if_full(group):
             self._check_ours()
             # In one transaction a shard is written once, not once per chunk.
             with tensorstore.Transaction() as transaction:

@@ -1,6 +1,7 @@
 """Workers of a study that are killed, stopped and put to sleep at random, and watched meanwhile."""
 
 import collections
+import functools
 import random
 import signal
 import time
@@ -14,6 +15,7 @@ from signsal_jax.study._folder import LocalFolder, open_folder
 GONE_SECONDS = 6.0  # in place of a minute, so that workers fall asleep for longer than that
 KINDS = (signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP)
 _LOOK_SECONDS = 1.0
+_opened = functools.cache(open_folder)  # a bucket asks for credentials when it is opened
 
 
 class Process(Protocol):
@@ -35,7 +37,7 @@ def commits(out: Any) -> dict[str, Any]:
     In a folder that is its inode and the time at which it was written, in a bucket its content,
     which says when it was made.
     """
-    folder = open_folder(out)
+    folder = _opened(out)
     names = [name for name in folder.names(COMMITS) if name[0].isdigit()]
     if not isinstance(folder, LocalFolder):
         contents = folder.read([f"{COMMITS}/{name}" for name in names])

@@ -19,7 +19,8 @@ from typing import Any
 
 import tyro
 
-from scripts.kill_study import SIGNSAL, commits
+from scripts.disturb import commits
+from scripts.kill_study import SIGNSAL
 from signsal_jax import _files, _provenance
 
 Command = Callable[[Path], Sequence[str]]

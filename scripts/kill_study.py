@@ -1,194 +1,98 @@
-"""Lets workers of a study come, sleep, stop and die at random, and compares with one left alone.
+"""Lets workers of studies come, sleep, stop and die at random, and compares with one left alone.
 
-    python scripts/kill_study.py --data-dir DIR
+    python scripts/kill_study.py
+    python scripts/kill_study.py --place s3 --images 600 --disturbances 50
+    python scripts/kill_study.py --place gs --images 600 --disturbances 50
 
-Up to --workers processes run the same `signsal study` in one folder. At random moments one of them
-gets SIGKILL, SIGTERM, or SIGSTOP for longer than the others wait for a sign, and new ones start.
-Requires the same bits as in a study left alone, that no committed chunk is lost or written again,
-and that every worker that was not killed ends with status 0, or 75 after SIGTERM. A finished study
-is followed by another in a new folder until all disturbances are done. Writes
-scripts/results/kill_study.json. Takes about half an hour on 2 cores.
+Up to --workers processes work on one study. At random moments one of them gets SIGKILL, SIGTERM, or
+SIGSTOP for longer than the others wait for a sign, and new ones start. Requires the same bits as in
+a study left alone, that nothing committed is lost or written again, and that every worker that was
+not killed ends with status 0, or 75 after SIGTERM. A finished study is followed by another in a new
+folder until all disturbances are done. The study is a small one, of `scripts/kill_worker.py`; at
+s3 and gs it lies in a bucket of a server on this machine. Writes scripts/results/kill_study.json.
 """
 
-import collections
+import contextlib
 import dataclasses
+import json
+import multiprocessing
+import os
 import random
 import signal
-import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tyro
 
+from scripts import kill_worker
+from scripts.disturb import GONE_SECONDS, KINDS, Process, disturbed
+from scripts.local_gcs import gcs_server
+from scripts.local_s3 import s3_server
 from signsal_jax import _files, _provenance, open_study
-from signsal_jax.study import STORABLE
 
-GONE_SECONDS = 6.0  # in place of a minute, so that workers fall asleep for longer than that
+_SERVERS = {"s3": s3_server, "gs": gcs_server}
 SIGNSAL = [sys.executable, "-c", "import sys; from signsal_jax.cli import main; sys.exit(main())"]
-_IMPATIENT = (
-    "import sys; from signsal_jax.study import _workers as w; "
-    f"w.GONE_SECONDS, w.BEAT_SECONDS = {GONE_SECONDS}, {GONE_SECONDS / 12}; "
-    "from signsal_jax.cli import main; sys.exit(main())"
-)
-KINDS = (signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP)
-UNFINISHED = 75
 
 
 @dataclasses.dataclass(frozen=True)
 class KillStudy:
     """Disturb the workers of studies at random moments, and compare with a study left alone."""
 
-    data_dir: Path | None = None
-    """Folder of the prepared TFDS sets (default: TFDS's own folder)."""
-    images: int = 2000
-    """Number of CIFAR-10 test images."""
-    chunk: int = 16
-    """Images committed together."""
+    place: Literal["files", "s3", "gs"] = "files"
+    """Where the studies lie."""
+    images: int = 3000
+    """Number of images of a study."""
+    chunk: int = 8
+    """Images computed together."""
+    group: int = 3
+    """Chunks committed together."""
     workers: int = 8
     """At most so many processes at a time."""
-    disturbances: int = 100
+    disturbances: int = 500
     """Number of signals in all."""
+    minutes: float = 120.0
+    """Start no further study after so long."""
     seed: int = 0
     """Seed of the random moments, workers and signals."""
-    runs: Path = Path("runs/kill_study")
-    """Folder for the studies, a new one."""
     out: Path = Path(__file__).parent / "results" / "kill_study.json"
-    """The file to write."""
+    """The file whose entry of this place is written."""
 
 
-def commits(out: Path) -> dict[str, tuple[int, int]]:
-    """By the name of each commit's file, its inode and the time at which it was written."""
-    found = {}
-    for path in out.glob("commits/[0-9]*.json"):
-        status = path.stat()
-        found[path.name] = (status.st_ino, status.st_mtime_ns)
-    return found
+class Forked:
+    """A worker forked from a process that has imported everything and computed nothing."""
 
-
-class Workers:
-    """Processes that run the same study; what each of them was sent is remembered.
-
-    Args:
-      command: that of each.
-      out: the study's folder.
-      most: at most so many at a time.
-      rng: chooses.
-    """
-
-    def __init__(self, command: Sequence[str], out: Path, most: int, rng: random.Random):
-        self._command, self._out, self._most, self._rng = command, out, most, rng
-        self._running: list[subprocess.Popen[bytes]] = []
-        self._sent: dict[int, signal.Signals] = {}
-        self._asleep: dict[int, float] = {}
-        self._committed: dict[str, tuple[int, int]] = {}
-        self.counts: collections.Counter[str] = collections.Counter()
-
-    def start(self) -> None:
-        process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        self._running.append(process)
-        self.counts["started"] += 1
-
-    def look(self) -> bool:
-        """Checks who ended and what is committed; wakes those who slept enough.
-
-        Returns:
-          Whether a worker has seen the study to its end.
-
-        Raises:
-          RuntimeError: a worker ended otherwise than its signal explains, or a committed chunk was
-            lost or written again.
-        """
-        now = commits(self._out)
-        if not self._committed.items() <= now.items():
-            raise RuntimeError("a committed chunk was lost or written again")
-        self._committed = now
-        done = False
-        for process in [*self._running]:
-            if self._asleep.get(process.pid, float("inf")) < time.monotonic():
-                del self._asleep[process.pid]
-                process.send_signal(signal.SIGCONT)
-            if process.poll() is None:
-                continue
-            self._running.remove(process)
-            self._check_end(process)
-            done |= process.returncode == 0
-        return done
-
-    def _check_end(self, process: subprocess.Popen[bytes]) -> None:
-        sent = self._sent.get(process.pid)
-        # Before its handler is there, SIGTERM ends a process at once.
-        after = {
-            signal.SIGKILL: {-signal.SIGKILL, 0},
-            signal.SIGTERM: {-signal.SIGTERM, UNFINISHED, 0},
-        }
-        allowed = after.get(sent, {0}) if sent else {0}
-        _, words = process.communicate()
-        if process.returncode not in allowed:
-            raise RuntimeError(
-                f"a worker ended with {process.returncode} after {sent}: {words.decode()[-2000:]}"
-            )
-
-    def disturb(self) -> None:
-        """Sends one worker a signal, and starts others."""
-        awake = [each for each in self._running if each.pid not in self._sent]
-        if awake:
-            process, kind = self._rng.choice(awake), self._rng.choice(KINDS)
-            process.send_signal(kind)
-            self._sent[process.pid] = kind
-            self.counts[kind.name] += 1
-            if kind == signal.SIGSTOP:
-                seconds = GONE_SECONDS * self._rng.uniform(1.2, 2)
-                self._asleep[process.pid] = time.monotonic() + seconds
-        for _ in range(self._rng.randint(0, 2)):
-            if len(self._running) < self._most:
-                self.start()
-
-    def keep_one(self) -> None:
-        """Starts a worker if there is none."""
-        if not self._running:
-            self.start()
+    def __init__(self, arguments: list[str], log: Path):
+        self._log = log
+        context = multiprocessing.get_context("forkserver")
+        self._process = context.Process(target=kill_worker.forked, args=(arguments, str(log)))
+        self._process.start()
+        self.pid = self._process.pid or 0
 
     @property
-    def disturbances(self) -> int:
-        return sum(self.counts[kind.name] for kind in KINDS)
+    def returncode(self) -> int | None:
+        return self._process.exitcode
 
-    def end(self) -> None:
-        """Ends them all."""
-        for process in self._running:
-            process.kill()
-            process.communicate()
+    def poll(self) -> int | None:
+        return self._process.exitcode
 
+    def send_signal(self, sig: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, sig)
 
-def disturbed(
-    command: Sequence[str], out: Path, most: int, disturbances: int, rng: random.Random
-) -> dict[str, int]:
-    """Runs a study to its end with workers that are disturbed so often, or until it is done.
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
 
-    Returns:
-      How many workers were started, and how often each signal was sent.
-
-    Raises:
-      RuntimeError: as `Workers.look`.
-    """
-    workers, pause = Workers(command, out, most, rng), 0.0
-    try:
-        workers.keep_one()
-        while not workers.look():
-            if time.monotonic() >= pause and workers.disturbances < disturbances:
-                workers.disturb()
-                pause = time.monotonic() + rng.uniform(0, 4)
-            workers.keep_one()
-            time.sleep(0.02)
-    finally:
-        workers.end()
-    return dict(workers.counts)
+    def communicate(self) -> tuple[None, bytes]:
+        self._process.join()
+        return None, self._log.read_bytes() if self._log.exists() else b""
 
 
-def differing(out: Path, other: Path) -> list[str]:
+def differing(out: Any, other: Any) -> list[str]:
     """Names of the arrays, or "summary", in which two finished studies differ in any bit."""
     one, two = open_study(out), open_study(other)
     names = sorted(one.arrays().keys() | two.arrays().keys())
@@ -199,51 +103,61 @@ def differing(out: Path, other: Path) -> list[str]:
     return different + ["summary"] * (one.merge() != two.merge())
 
 
-def run(command: KillStudy) -> dict[str, Any]:
-    """Runs the whole trial; also writes the result to `command.out`."""
-    if command.runs.exists():
-        raise ValueError(f"--runs: expected a new folder, {command.runs} exists")
-    command.runs.mkdir(parents=True)
+def run(command: KillStudy, folder: Path) -> dict[str, Any]:
+    """Runs trials in a place; after each its results are written to `command.out`."""
+    begun = time.monotonic()
+    # Before the first worker is forked: what takes long at its start is done once.
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder / "cache")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["scripts.kill_worker"])
+    root = str(folder) if command.place == "files" else f"{command.place}://bucket"
 
-    def study(out: Path, start: Sequence[str]) -> list[str]:
-        line = [*start, "study", "--dataset", "cifar10", "--model", "cnn-cifar10"]
-        line += ["--images", str(command.images), "--chunk", str(command.chunk)]
-        line += ["--store", *STORABLE, "--out", str(out)]
-        return line + (["--data-dir", str(command.data_dir)] if command.data_dir else [])
+    def begin(out: str) -> Process:
+        sizes = {"images": command.images, "chunk": command.chunk, "group": command.group}
+        options = [f"--{name}={value}" for name, value in {**sizes, "gone": GONE_SECONDS}.items()]
+        return Forked([out, *options], Path(tempfile.mkstemp(dir=folder, suffix=".log")[1]))
 
-    undisturbed = command.runs / "undisturbed"
-    subprocess.run(study(undisturbed, SIGNSAL), check=True, stdout=subprocess.DEVNULL)
+    undisturbed = f"{folder}/undisturbed"
+    alone = begin(undisturbed)
+    _, words = alone.communicate()
+    if alone.returncode:
+        raise RuntimeError(words.decode())
     rng, trials, left = random.Random(command.seed), [], command.disturbances
-    while left > 0:
-        out = command.runs / f"disturbed-{len(trials)}"
-        counts = disturbed(study(out, [*SIGNSAL[:2], _IMPATIENT]), out, command.workers, left, rng)
-        left -= sum(counts.get(kind.name, 0) for kind in KINDS)
-        trials.append({**counts, "differing": differing(out, undisturbed)})
     result = {
-        "images": command.images,
-        "chunk": command.chunk,
-        "workers": command.workers,
-        "seed": command.seed,
+        **{key: value for key, value in dataclasses.asdict(command).items() if key != "out"},
         "arrays": sorted(open_study(undisturbed).arrays()),
+        "signals": 0,
         "trials": trials,
         "versions": _provenance.versions(),
     }
-    _files.write_json(command.out, result)
+    while left > 0 and time.monotonic() < begun + 60 * command.minutes:
+        out = f"{root}/disturbed-{len(trials)}"
+        counts = disturbed(lambda out=out: begin(out), out, command.workers, left, rng)
+        left -= sum(counts.get(kind.name, 0) for kind in KINDS)
+        trials.append({**counts, "differing": differing(out, undisturbed)})
+        result["signals"] = command.disturbances - left
+        _record(command, result)
+        print(f"{result['signals']} signals in {len(trials)} studies: {trials[-1]}", flush=True)
     return result
+
+
+def _record(command: KillStudy, result: Mapping[str, Any]) -> None:
+    found = json.loads(command.out.read_text()) if command.out.exists() else {}
+    _files.write_json(command.out, {**found, command.place: result})
 
 
 def main() -> int:
     command = tyro.cli(KillStudy, description=__doc__)
-    try:
-        trials = run(command)["trials"]
-    except (ValueError, OSError, RuntimeError, subprocess.CalledProcessError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    for number, trial in enumerate(trials):
-        counts = ", ".join(f"{key} {value}" for key, value in trial.items() if key != "differing")
-        different = trial["differing"]
-        verdict = "differs in " + ", ".join(different) if different else "equal"
-        print(f"study {number}: {counts}: {verdict}")
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
+        folder = Path(name)
+        try:
+            if command.place in _SERVERS:
+                server = _SERVERS[command.place](folder / "server.log")
+                os.environ |= stack.enter_context(server)
+            trials = run(command, folder)["trials"]
+        except (ValueError, OSError, RuntimeError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
     return 1 if any(trial["differing"] for trial in trials) else 0
 
 

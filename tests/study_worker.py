@@ -87,6 +87,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("out")
     parser.add_argument("--chunk", type=int, default=4)
+    parser.add_argument("--group", type=int, default=1)
     parser.add_argument("--images", type=int, default=22)
     parser.add_argument("--seconds", type=float, default=0.0)
     parser.add_argument("--store", nargs="+", default=list(STORE), help="little compiles fast")
@@ -109,7 +110,7 @@ def main():
     mesh = sharding.make_mesh(class_devices=options.class_devices)
     try:
         run_study(
-            config(chunk=options.chunk, store=tuple(options.store)),
+            config(chunk=options.chunk, group=options.group, store=tuple(options.store)),
             model(),
             splits(options.images, options.seconds),
             options.out,

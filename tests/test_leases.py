@@ -10,7 +10,8 @@ import time
 import pytest
 
 from signsal_jax.study import _leases, _workers
-from signsal_jax.study._folder import Bucket, open_folder
+from signsal_jax.study._bucket import Bucket
+from signsal_jax.study._folder import open_folder
 from signsal_jax.study._leases import Lease, Leases, leases, sweep
 from signsal_jax.study._workers import FAILED, Worker, signs
 

@@ -10,8 +10,10 @@ import pytest
 import tensorstore
 
 from signsal_jax.study import Store, StudyError, _manifest, _store, open_study, status_lines
-from signsal_jax.study._folder import Bucket, LocalFolder, open_folder
+from signsal_jax.study._bucket import Bucket
+from signsal_jax.study._folder import LocalFolder, open_folder
 from signsal_jax.study._leases import Leases
+from signsal_jax.study._parts import chunks_per_group
 from signsal_jax.study._workers import Worker
 
 ARRAYS = {
@@ -83,9 +85,9 @@ def test_an_unfinished_study_gives_what_it_has_and_does_not_merge(tmp_path):
     assert opened.available().tolist() == [4, 5, 6, 7]
     logits = opened.arrays()["logits"]
     np.testing.assert_array_equal(logits[opened.available()], arrays(range(4, 8))["logits"])
-    with pytest.raises(StudyError, match=r"chunk 0 \(images 0 to 3\) is not committed: run"):
+    with pytest.raises(StudyError, match=r"group 0 \(images 0 to 3\) is not committed: run"):
         np.asarray(logits)
-    with pytest.raises(StudyError, match="2 of 3 chunks are missing, the first is 0"):
+    with pytest.raises(StudyError, match="2 of 3 groups are missing, the first is 0"):
         opened.merge()
 
 
@@ -178,7 +180,7 @@ def damage(root, kind):
 def test_a_damaged_chunk_is_named_and_costs_only_itself(whole, kind):
     damage(whole.root, kind)
     store = open_study(whole.root)
-    named = r"logits/c/1/0: .* Delete .*commits/00000001.json and run .* only chunk 1 is"
+    named = r"logits/c/1/0: .* Delete .*commits/00000001.json and run .* only group 1 is"
     with pytest.raises(StudyError, match=named):
         store.arrays()["logits"][5]
     if kind != "array gone":
@@ -280,8 +282,8 @@ def test_a_corrupt_manifest_is_named_and_made_anew(whole):
         (1, lambda text: text[:20], "damaged"),
         (1, lambda text: "[" * 100_000, "damaged"),
         (1, lambda text: "", "damaged"),
-        (2, lambda text: text, "a copy of the commit of chunk 1"),
-        (3, lambda text: text, "the study has only 3 chunks"),
+        (2, lambda text: text, "a copy of the commit of group 1"),
+        (3, lambda text: text, "the study has only 3 groups"),
         ("0001", lambda text: text, "not the name of a commit"),
         ("backup", lambda text: text, "not the name of a commit"),
     ],
@@ -331,7 +333,7 @@ def test_a_changed_manifest_makes_no_data_its_own(whole):
         ("bool", "bolo"),
         ('"chunk": 4', '"chunk": true'),
         ("arrays", "errays"),
-        ('"format": 2', '"format": 3'),
+        ('"format": 3', '"format": 4'),
     ],
 )
 def test_a_manifest_that_makes_no_sense_is_named(whole, old, new):
@@ -369,6 +371,151 @@ def test_of_two_configurations_that_both_find_no_manifest_one_gets_the_folder(
     assert open_study(tmp_path / "study").manifest["versions"] == {"jax": "2"}
     assert open_study(tmp_path / "study").committed() == [0]
     assert open_study(tmp_path / "study").strays() == []
+
+
+# Several chunks in one object.
+
+GROUPED = {**MANIFEST, "config": {"chunk": 2, "dataset": "toys"}, "group": 3}
+
+
+@pytest.fixture
+def grouped(tmp_path):
+    """Groups of images 0 to 5 and 6 to 9: the second lacks a chunk."""
+    store = Store.create(tmp_path / "grouped", GROUPED)
+    for group in (1, 0):
+        rows = store.images_of(group)
+        sums = {"images": len(rows), "valid": len(rows), "correct": 1}
+        store.write(group, arrays(rows), sums)
+    return store
+
+
+def test_a_group_is_one_object_of_each_array(grouped):
+    store, root = open_study(grouped.root), Path(grouped.root)
+    assert (store.chunks, store.groups, store.committed()) == (5, 2, [0, 1])
+    assert [list(store.chunks_of(group)) for group in (0, 1)] == [[0, 1, 2], [3, 4]]
+    files = sorted(path.name for path in (root / "arrays.zarr" / "logits" / "c").glob("*/0"))
+    assert len(files) == len(list((root / "commits").iterdir())) == 2
+    np.testing.assert_array_equal(store.arrays()["logits"], EVERYTHING)
+    np.testing.assert_array_equal(store.arrays()["logits"][[9, 0, 4]], EVERYTHING[[9, 0, 4]])
+    assert store.merge()["images"] == 10
+    assert store.verify() == []
+
+
+def test_shards_open_in_plain_zarr_and_xarray(grouped):
+    root = str(Path(grouped.root) / "arrays.zarr")
+    zarr, xarray = pytest.importorskip("zarr"), pytest.importorskip("xarray")
+    logits = zarr.open_group(root, mode="r")["logits"]
+    assert (logits.shards, logits.chunks) == ((6, 3), (2, 3))
+    np.testing.assert_array_equal(logits[:], EVERYTHING)
+    dataset = xarray.open_zarr(root, consolidated=False, chunks=None)
+    assert dataset["logits"].dims == ("image", "class")
+    np.testing.assert_array_equal(dataset["logits"][7], EVERYTHING[7])
+
+
+@pytest.mark.parametrize("kind", ["truncated", "absent", "copied", "flipped"])
+def test_a_damaged_shard_is_named(grouped, kind):
+    damage(grouped.root, kind)
+    store = open_study(grouped.root)
+    with pytest.raises(StudyError, match=r"logits/c/1/0: .* only group 1 is computed again"):
+        np.asarray(store.arrays()["logits"])
+    np.testing.assert_array_equal(store.arrays()["logits"][:6], EVERYTHING[:6])
+    assert len(store.verify()) == 1
+
+
+def test_a_part_is_read_by_whoever_takes_the_group_over(grouped, tmp_path):
+    found, record = arrays(range(2)), {"sha256": "ab", "unreadable": {"1": "torn"}}
+    grouped.parts.write(0, found, record)
+    kept, read = open_study(grouped.root).parts.read(0)
+    assert read == record
+    assert kept.keys() == found.keys()
+    for name, values in found.items():
+        np.testing.assert_array_equal(kept[name], values, strict=True)
+    file = Path(grouped.root) / "parts" / "00000000.npz"
+    shutil.copy(file, file.with_name("00000001.npz"))
+    (file.parent / "00000002.npz").write_bytes(file.read_bytes()[:-40])
+    other = Store.create(tmp_path / "other", {**GROUPED, "versions": {"jax": "2"}})
+    (Path(other.root) / "parts").mkdir()
+    shutil.copy(file, Path(other.root) / "parts")
+    assert grouped.parts.kept() == {0, 1, 2}
+    for parts, chunk in ((grouped.parts, 1), (grouped.parts, 2), (grouped.parts, 3)):
+        assert parts.read(chunk) is None
+    assert other.parts.read(0) is None
+    grouped.merge()
+    assert list(file.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("chunks", "mebibytes", "group"), [(1, 1, 1), (512, 1, 1), (20_000, 1, 40), (20_000, 100, 10)]
+)
+def test_groups_are_some_hundred_and_fit_in_memory(chunks, mebibytes, group):
+    assert chunks_per_group(chunks, mebibytes * 2**20) == group
+
+
+# More images of the same data.
+
+
+GROWN = {**MANIFEST, "images": 14}
+
+
+def test_a_study_grows_by_what_is_new(whole):
+    """Its full chunks stay; the last one, which had two images, is computed again with four."""
+    whole.merge()
+    before = {path: path.read_bytes() for path in Path(whole.root).glob("commits/*.json")}
+    store = Store.create(whole.root, GROWN)
+    assert store.uncommitted() == open_study(whole.root).uncommitted() == [2, 3]
+    assert store.strays() == []
+    np.testing.assert_array_equal(store.arrays()["logits"][:8], EVERYTHING[:8])
+    with pytest.raises(StudyError, match=r"group 2 \(images 8 to 11\) is not committed"):
+        store.arrays()["logits"][9]
+    more = np.arange(42, dtype=np.float32).reshape(14, 3)
+    for chunk in (2, 3):
+        rows = store.rows(chunk)
+        found = {"logits": more[rows.start : rows.stop], "empty": np.zeros(len(rows), bool)}
+        store.write(chunk, found, {"images": len(rows), "valid": len(rows), "correct": 0})
+    grown = open_study(whole.root)
+    np.testing.assert_array_equal(grown.arrays()["logits"], more)
+    assert grown.merge()["images"] == 14
+    assert grown.verify() == []
+    after = {path: path.read_bytes() for path in before}
+    assert [path.name for path in before if after[path] != before[path]] == ["00000002.json"]
+
+
+def test_a_study_does_not_shrink(whole):
+    with pytest.raises(StudyError, match=r"of 10 images, got 9: a study can grow, but not shrink"):
+        Store.create(whole.root, {**MANIFEST, "images": 9})
+    assert Store.create(whole.root, MANIFEST).committed() == [0, 1, 2]
+
+
+def test_a_worker_of_before_stops_and_leaves_what_is_new(whole):
+    before = Store.create(whole.root, MANIFEST)
+    store = Store.create(whole.root, GROWN)
+    message = "extended from 10 to 14 images while this worker ran. Start it again with --images 14"
+    for work in (lambda: write(before, 2), lambda: write(before, 0), before.merge):
+        with pytest.raises(StudyError, match=message):
+            work()
+    rows = store.rows(2)
+    found = {"logits": np.ones((4, 3), np.float32), "empty": np.zeros(4, bool)}
+    sums = {"images": len(rows), "valid": len(rows), "correct": 0}
+    assert store.write(2, found, sums)
+    # It looked just before the study grew, and commits just after: the larger commit stays.
+    assert not before._commits.write(2, {"sums": sums, "finished": 1.0})
+    assert open_study(whole.root).committed() == [0, 1, 2]
+
+
+def test_of_two_that_extend_a_study_at_once_the_larger_wins(whole, monkeypatch):
+    replace = LocalFolder.replace
+
+    def overtaken(folder, *arguments):
+        monkeypatch.setattr(LocalFolder, "replace", replace)
+        Store.create(folder.root, {**MANIFEST, "images": 20})
+        return replace(folder, *arguments)
+
+    monkeypatch.setattr(LocalFolder, "replace", overtaken)
+    with pytest.raises(StudyError, match="of 20 images, got 14"):
+        Store.create(whole.root, GROWN)
+    monkeypatch.setattr(LocalFolder, "replace", replace)
+    store = Store.create(whole.root, {**MANIFEST, "images": 21})
+    assert (store.images, store.chunks, store.committed()) == (21, 6, [0, 1])
 
 
 # Where it lies.
@@ -493,7 +640,7 @@ def test_a_full_disk_is_named_and_loses_nothing(tmp_path):
         ballast = tmp_path / "ballast"
         with pytest.raises(OSError, match="No space left"):
             fill(ballast)
-        with pytest.raises(OSError, match=r"no space left while writing chunk 1. Free some"):
+        with pytest.raises(OSError, match=r"no space left while writing group 1. Free some"):
             write(store, 1)
         assert store.committed() == [0]
         ballast.unlink()
@@ -519,11 +666,11 @@ def test_status_says_who_works_on_what(tmp_path, monkeypatch):
         assert lines[0] == "1 of 3 chunks, 4 of 10 images (40.0%)"
         place = f"worker pid {os.getpid()} on {socket.gethostname()}: "
         assert sorted(lines[1:]) == [
-            f"{place}at work, on chunks 0, 2",
+            f"{place}at work, on groups 0, 2",
             f"{place}failed with OSError: the disk is full",
         ]
         monkeypatch.setattr(_manifest, "GONE_SECONDS", -1)
-        assert f"{place}no sign for 0 minutes, if the clocks agree, on chunks 0, 2" in status_lines(
+        assert f"{place}no sign for 0 minutes, if the clocks agree, on groups 0, 2" in status_lines(
             store
         )
     for chunk in (0, 2):

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import signsal_jax
-from scripts import kill_study
+from scripts import disturb, kill_study
 from signsal_jax import cli, data, sharding
 from signsal_jax.evaluations import insertion_curve
 from signsal_jax.evaluations.entry import ArraySpec, Entry
@@ -31,6 +31,7 @@ from signsal_jax.study import (
     study_step,
 )
 from signsal_jax.study._manifest import status_lines
+from signsal_jax.study._parts import Parts
 from signsal_jax.study._run import run_chunks
 from tests import study_worker, toys
 
@@ -244,6 +245,53 @@ def test_a_finished_study_computes_nothing_again(undisturbed, monkeypatch):
         run(out, rule="exact")
 
 
+def test_a_study_of_more_images_goes_on_with_one_of_fewer(undisturbed, tmp_path, monkeypatch):
+    out, read = tmp_path / "study", []
+    run(out, images=10)
+    images = study_worker.SlowImages.__getitem__
+    monkeypatch.setattr(
+        study_worker.SlowImages,
+        "__getitem__",
+        lambda self, index: read.append(int(index)) or images(self, index),
+    )
+    summary = run(out)
+    assert sorted(read) == list(range(8, 22))  # two full chunks stay
+    assert summary == undisturbed[1]
+    assert_identical(undisturbed[0], out)
+    with pytest.raises(StudyError, match=r"of 22 images, got 10: a study can grow, but not"):
+        run(out, images=10)
+
+
+def test_a_group_goes_on_after_the_chunks_that_were_kept(undisturbed, tmp_path, monkeypatch):
+    """Of groups of chunks 0 to 3 and 4 to 5, stopped after two chunks, of which one is damaged."""
+    out, read = tmp_path / "study", []
+    images, write = study_worker.SlowImages.__getitem__, Parts.write
+
+    def interrupted(parts, *chunk):
+        signal.raise_signal(signal.SIGTERM)
+        write(parts, *chunk)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Parts, "write", interrupted)
+        with pytest.raises(UnfinishedError, match="stopped at 0 of 2 groups"):
+            run(out, group=4)
+    first, _ = sorted((out / "parts").iterdir())
+    assert not list(out.glob("leases/*"))
+    first.write_bytes(first.read_bytes()[:-30])
+    monkeypatch.setattr(
+        study_worker.SlowImages,
+        "__getitem__",
+        lambda self, index: read.append(int(index)) or images(self, index),
+    )
+    assert run(out, group=4) == undisturbed[1]
+    # What was kept is not computed again. The damage shows at the commit: then its chunk is, and
+    # the last one.
+    assert [read.count(4 * chunk) for chunk in range(6)] == [1, 0, 1, 2, 1, 1]
+    assert_identical(undisturbed[0], out)
+    assert len(list(out.glob("arrays.zarr/logits/c/*/0"))) == len(list(out.glob("commits/*"))) == 2
+    assert not list(out.glob("parts/*"))
+
+
 def test_status_says_how_far(undisturbed, tmp_path):
     lines = status_lines(open_study(undisturbed[0]))
     assert lines[0] == "6 of 6 chunks, 22 of 22 images (100.0%)"
@@ -282,7 +330,7 @@ def connected(count):
 
 def until_committed(process, out, chunks):
     """Waits for that many commits, or for the end of the process."""
-    while process.poll() is None and len(kill_study.commits(out)) < chunks:
+    while process.poll() is None and len(disturb.commits(out)) < chunks:
         time.sleep(0.01)
 
 
@@ -290,11 +338,15 @@ def until_committed(process, out, chunks):
 def test_disturbed_at_random_moments_it_ends_like_an_undisturbed_run(
     undisturbed, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(kill_study, "GONE_SECONDS", 2)
+    monkeypatch.setattr(disturb, "GONE_SECONDS", 2)
     out = tmp_path / "disturbed"
-    slow = command(out, "--gone", "2", "--seconds", "0.3")
-    counts = kill_study.disturbed(slow, out, 3, 4, random.Random(1))
-    assert sum(counts.get(kind.name, 0) for kind in kill_study.KINDS) > 1
+    slow = command(out, "--gone", "2", "--seconds", "0.3", "--group", "2")
+
+    def begin():
+        return subprocess.Popen(slow, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+    counts = disturb.disturbed(begin, out, 3, 4, random.Random(1))
+    assert sum(counts.get(kind.name, 0) for kind in disturb.KINDS) > 1
     assert kill_study.differing(out, undisturbed[0]) == []
 
 
@@ -309,7 +361,7 @@ def test_sigterm_finishes_the_chunk_and_exits_with_75(tmp_path):
     store = open_study(out)
     done = len(store.committed())
     assert 1 <= done < store.chunks
-    assert f"stopped at {done} of 6 chunks; the same command goes on" in log
+    assert f"stopped at {done} of 6 groups; the same command goes on" in log
     assert store.verify() == []
 
 
@@ -337,11 +389,11 @@ def test_what_a_lost_process_leaves_the_other_computes(tmp_path, end):
     assert "complete" in log
     store = open_study(out)
     assert store.committed() == list(range(6))
-    before = kill_study.commits(out)
+    before = disturb.commits(out)
     victim.send_signal(signal.SIGCONT)
     log, _ = victim.communicate(timeout=200)
     assert victim.returncode == (0 if end == signal.SIGSTOP else -signal.SIGKILL), log
-    assert kill_study.commits(out) == before
+    assert disturb.commits(out) == before
     assert store.verify() == []
 
 
@@ -377,7 +429,7 @@ def test_verify_names_damage(undisturbed, tmp_path, capsys):
     assert cli.main(["study", "--status", str(out), "--verify"]) == 1
     printed = capsys.readouterr().out
     assert printed.startswith("5 of 6 chunks, 18 of 22 images")
-    assert "commits/00000003.json: a copy of the commit of chunk 1" in printed
+    assert "commits/00000003.json: a copy of the commit of group 1" in printed
     assert "norm/c/4/0: " in printed
     assert "Delete" in printed
 

@@ -1,18 +1,20 @@
-"""The arrays of a study: zarr, one file per chunk of images, and reads that check what they read.
+"""The arrays of a study: zarr, one file per group of images, and reads that check what they read.
 
-zarr itself takes a missing chunk for one of fill values, and a file copied over another for data.
-So a chunk's commit keeps the checksum that ends each of its files (the codec's CRC-32C): a read
-compares it, the codec compares the file's content with it, and only committed images can be read.
+zarr itself takes a missing file for one of fill values, and a file copied over another for data.
+So a group's commit keeps the checksum that ends each of its files (a CRC-32C): a read compares it,
+and only committed images can be read. Where a group is one chunk that checksum is of the content,
+and the codec compares them. Where it is several, the file is a zarr shard: the checksum is of the
+places and sizes of the chunks in it, and each of them ends in a checksum of its own content.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorstore
 
 from signsal_jax.study._commits import Commits, name_of
-from signsal_jax.study._folder import Folder, StudyError
+from signsal_jax.study._place import Folder, StudyError
 
 ARRAYS = "arrays.zarr"
 FILL = {"bool": False, "int32": -1, "float16": "NaN", "float32": "NaN"}
@@ -20,10 +22,24 @@ FILL = {"bool": False, "int32": -1, "float16": "NaN", "float32": "NaN"}
 _CHECKSUM_BYTES = 4
 
 
+class Layout(NamedTuple):
+    """How the arrays of a study are cut: images of a chunk, and chunks of a group."""
+
+    chunk: int
+    group: int = 1
+
+    @property
+    def images(self) -> int:
+        """Of a group."""
+        return self.chunk * self.group
+
+
 def open_zarr(
-    folder: Folder, name: str, spec: Mapping[str, Any], images: int, chunk: int, *, create: bool
+    folder: Folder, name: str, spec: Mapping[str, Any], images: int, layout: Layout, *, create: bool
 ) -> tensorstore.TensorStore:
-    """Opens an array, split along `image` alone so that no two chunks share a file.
+    """Opens an array, split along `image` alone so that no two groups share a file.
+
+    With `create` it is made if there is none, and extended if it has fewer images.
 
     Raises:
       StudyError: as `open_in_chunks`.
@@ -33,13 +49,20 @@ def open_zarr(
         "dimensions": ["image", *spec["dimensions"]],
         "shape": [images, *spec["shape"]],
     }
-    return open_in_chunks(folder, name, whole, [chunk, *spec["shape"]], create=create)
+    cut = [layout.chunk, *spec["shape"]]
+    return open_in_chunks(folder, name, whole, cut, layout.group, create=create)
 
 
 def open_in_chunks(
-    folder: Folder, name: str, spec: Mapping[str, Any], chunk: Sequence[int], *, create: bool
+    folder: Folder,
+    name: str,
+    spec: Mapping[str, Any],
+    chunk: Sequence[int],
+    group: int = 1,
+    *,
+    create: bool,
 ) -> tensorstore.TensorStore:
-    """Opens an array whose files hold chunks of this shape, each with its checksum.
+    """Opens an array whose files hold groups of chunks of this shape, each with its checksum.
 
     Raises:
       StudyError: there is none and `create` is false; or its metadata are damaged.
@@ -48,35 +71,70 @@ def open_in_chunks(
         "shape": list(spec["shape"]),
         "data_type": spec["dtype"],
         "dimension_names": list(spec["dimensions"]),
-        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(chunk)}},
-        "codecs": [
-            {"name": "bytes", "configuration": {"endian": "little"}},
-            {"name": "zstd", "configuration": {"level": 1}},
-            {"name": "crc32c"},
-        ],
+        "chunk_grid": {
+            "name": "regular",
+            "configuration": {"chunk_shape": [chunk[0] * group, *chunk[1:]]},
+        },
+        "codecs": _codecs(list(chunk), group),
         "fill_value": FILL[spec["dtype"]],
     }
     request = {
         "driver": "zarr3",
         "kvstore": folder.kvstore(f"{ARRAYS}/{name}"),
         "metadata": metadata,
-        # A chunk that is all fill value is a file too: that none is there is then an error.
+        # What is all fill value is a file too: that none is there is then an error.
         "store_data_equal_to_fill_value": True,
         "fill_missing_data_reads": False,
     }
     try:
-        return tensorstore.open(request, open=True, create=create).result()
+        array = _opened(request, create=create)
+        if create and array.shape[0] < spec["shape"][0]:
+            array = array.resize(exclusive_max=spec["shape"], expand_only=True).result()
+        return array
     except ValueError as error:
         if any(reason in str(error) for reason in ("No space left", "PERMISSION_DENIED")):
             raise
         raise StudyError(
             f"{folder}/{ARRAYS}/{name}/zarr.json: missing or damaged. Delete it and run the study "
-            f"again: it is made anew, and every committed chunk is kept ({error})"
+            f"again: it is made anew, and everything committed is kept ({error})"
         ) from error
 
 
+def _opened(request: dict[str, Any], *, create: bool) -> tensorstore.TensorStore:
+    """An array with the metadata of a request; its number of images may have grown since."""
+    metadata = {key: value for key, value in request["metadata"].items() if key != "shape"}
+    while True:
+        try:
+            return tensorstore.open({**request, "metadata": metadata}, open=True).result()
+        except ValueError as error:
+            if not (create and "NOT_FOUND" in str(error)):
+                raise
+        try:
+            return tensorstore.open(request, create=True, open=False).result()
+        except ValueError as error:
+            if "ALREADY_EXISTS" not in str(error):  # another worker was first
+                raise
+
+
+def _codecs(chunk_shape: list[int], group: int) -> list[dict[str, Any]]:
+    chunk = [
+        {"name": "bytes", "configuration": {"endian": "little"}},
+        {"name": "zstd", "configuration": {"level": 1}},
+        {"name": "crc32c"},
+    ]
+    if group == 1:
+        return chunk
+    shard = {
+        "chunk_shape": chunk_shape,
+        "codecs": chunk,
+        "index_codecs": [chunk[0], chunk[2]],
+        "index_location": "end",
+    }
+    return [{"name": "sharding_indexed", "configuration": shard}]
+
+
 def checksums(folder: Folder, files: Mapping[str, str]) -> dict[str, str]:
-    """By array, the CRC-32C that ends a chunk's file, in hexadecimal.
+    """By array, the CRC-32C that ends a group's file, in hexadecimal.
 
     Raises:
       StudyError: a file is missing.
@@ -96,8 +154,8 @@ class StudyArray:
     needs are read.
 
     Raises (where it is indexed):
-      StudyError: an image that is not computed yet; a chunk that is missing or damaged. The
-        message names the chunk and the cure.
+      StudyError: an image that is not committed yet; a file that is missing or damaged. The
+        message names the group and the cure.
     """
 
     def __init__(
@@ -106,11 +164,11 @@ class StudyArray:
         name: str,
         spec: Mapping[str, Any],
         images: int,
-        chunk: int,
+        layout: Layout,
         commits: Commits,
     ):
         self._folder, self._name, self._spec = folder, name, spec
-        self._chunk, self._commits = chunk, commits
+        self._layout, self._commits = layout, commits
         self._zarr: tensorstore.TensorStore | None = None
         self.shape = (images, *spec["shape"])
         self.dtype = np.dtype(spec["dtype"])
@@ -143,65 +201,66 @@ class StudyArray:
         place = 0 if np.ndim(rows) == 0 else places.reshape(np.shape(rows))
         return self._rows(needed)[(place, *rest)]
 
-    def file(self, chunk: int) -> str:
-        """The file of a chunk."""
-        return "/".join([ARRAYS, self._name, "c", str(chunk), *["0"] * len(self._spec["shape"])])
+    def file(self, group: int) -> str:
+        """The file of a group."""
+        return "/".join([ARRAYS, self._name, "c", str(group), *["0"] * len(self._spec["shape"])])
 
-    def check(self, chunk: int) -> None:
-        """Reads a committed chunk whole.
+    def check(self, group: int) -> None:
+        """Reads a committed group whole.
 
         Raises:
           StudyError: as indexing does.
         """
-        rows = np.arange(chunk * self._chunk, min((chunk + 1) * self._chunk, len(self)))
-        self._rows(rows)
+        start = group * self._layout.images
+        self._rows(np.arange(start, min(start + self._layout.images, len(self))))
 
     def _rows(self, rows: np.ndarray) -> np.ndarray:
         if not len(rows):
             return np.zeros((0, *self.shape[1:]), self.dtype)
-        chunks = [int(chunk) for chunk in np.unique(rows // self._chunk)]
-        self.compare(chunks)
+        groups = [int(group) for group in np.unique(rows // self._layout.images)]
+        self.compare(groups)
         if self._zarr is None:
             self._zarr = open_zarr(
-                self._folder, self._name, self._spec, len(self), self._chunk, create=False
+                self._folder, self._name, self._spec, len(self), self._layout, create=False
             )
         low, high = int(rows.min()), int(rows.max()) + 1
         contiguous = len(rows) == high - low and (np.diff(rows) == 1).all()
         try:
             return self._zarr[slice(low, high) if contiguous else rows].read().result()
         except ValueError as error:
-            if len(chunks) > 1:  # which of them it was
-                for chunk in chunks:
-                    self.check(chunk)
-            raise self._damaged(chunks[0], str(error)) from error
+            if len(groups) > 1:  # which of them it was
+                for group in groups:
+                    self.check(group)
+            raise self._damaged(groups[0], str(error)) from error
 
-    def compare(self, chunks: list[int]) -> None:
+    def compare(self, groups: list[int]) -> None:
         """Compares the checksums at the ends of committed files with those of their commits.
 
         Raises:
           StudyError: as indexing does.
         """
         expected = {}
-        for chunk in chunks:
-            commit = self._commits.read(chunk)
+        for group in groups:
+            commit = self._commits.read(group)
             if commit is None:
+                start = group * self._layout.images
+                stop = min(start + self._layout.images, len(self))
                 raise StudyError(
-                    f"study {self._folder}: chunk {chunk} (images {chunk * self._chunk} to "
-                    f"{min((chunk + 1) * self._chunk, len(self)) - 1}) is not committed: run the "
-                    "study to its end, or read only the images of available()"
+                    f"study {self._folder}: group {group} (images {start} to {stop - 1}) is not "
+                    "committed: run the study to its end, or read only the images of available()"
                 )
-            expected[chunk] = commit.get("crc32c", {}).get(self._name)
-        found = self._folder.read([self.file(chunk) for chunk in chunks], last=_CHECKSUM_BYTES)
-        for chunk, content in zip(chunks, found, strict=True):
+            expected[group] = commit.get("crc32c", {}).get(self._name)
+        found = self._folder.read([self.file(group) for group in groups], last=_CHECKSUM_BYTES)
+        for group, content in zip(groups, found, strict=True):
             if content is None:
-                raise self._damaged(chunk, "the file is missing")
-            if expected[chunk] not in (None, content.hex()):  # old commits have none
+                raise self._damaged(group, "the file is missing")
+            if expected[group] not in (None, content.hex()):  # old commits have none
                 raise self._damaged(
-                    chunk, f"expected the checksum {expected[chunk]}, got {content.hex() or 'none'}"
+                    group, f"expected the checksum {expected[group]}, got {content.hex() or 'none'}"
                 )
 
-    def _damaged(self, chunk: int, reason: str) -> StudyError:
+    def _damaged(self, group: int, reason: str) -> StudyError:
         return StudyError(
-            f"{self._folder}/{self.file(chunk)}: {reason}. Delete {self._folder}/{name_of(chunk)} "
-            f"and run the study again: only chunk {chunk} is computed again"
+            f"{self._folder}/{self.file(group)}: {reason}. Delete {self._folder}/{name_of(group)} "
+            f"and run the study again: only group {group} is computed again"
         )

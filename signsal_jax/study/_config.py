@@ -31,7 +31,7 @@ class StudyConfig(EstimatorConfig):
     split: str = "test"
     """One split, or several joined as in train+test."""
     images: int | None = None
-    """Only the first so many; None for all."""
+    """Only the first so many; None for all. Raised later, it extends a study."""
     model: str | None = None
     """A network with trained weights: cnn-cifar10 and efficientnet_lite0 have theirs."""
     run: str | None = None
@@ -66,7 +66,10 @@ class StudyConfig(EstimatorConfig):
     storage: Literal[STORAGES] = "float16"  # pyright: ignore[reportInvalidTypeForm]
     """The type that maps are stored in."""
     chunk: int = 64
-    """Images computed, stored and committed together."""
+    """Images computed together; at most so many are computed again where a worker is lost."""
+    group: int | Literal["auto"] = "auto"
+    """Chunks leased and committed together, in one object of each array; auto for about 500 groups
+    of at most 1 GiB."""
     class_chunk: int | Literal["auto"] | None = "auto"
     """Classes pulled back at a time on each device: a number, auto for what fits about 1 GiB beside
     the forward pass, or None for all."""
@@ -86,9 +89,9 @@ class StudyConfig(EstimatorConfig):
         check_steps(self.step_share, self.epsilons)
         if isinstance(self.target, str):
             _checks.check_member("target", self.target, ("predicted", "label"))
-        for name in ("chunk", "images", "control_orders"):
+        for name in ("chunk", "group", "images", "control_orders"):
             value = getattr(self, name)
-            if value is not None and value < 1:
+            if value not in (None, "auto") and value < 1:
                 raise ValueError(f"{name}: expected at least 1, got {value}")
         if len(set(self.splits)) < len(self.splits) or "" in self.splits:
             raise ValueError(f"split: expected each split once, got {self.split!r}")

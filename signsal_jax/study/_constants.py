@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from signsal_jax.study._arrays import ARRAYS, open_in_chunks
-from signsal_jax.study._folder import Folder, StudyError
+from signsal_jax.study._place import Folder, StudyError
 
 
 def read_constant(folder: Folder, name: str, spec: Mapping[str, Any]) -> np.ndarray:

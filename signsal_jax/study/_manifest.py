@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from signsal_jax.models import Model
 from signsal_jax.study._code import code_sha256
 from signsal_jax.study._config import StudyConfig
 from signsal_jax.study._leases import holders, leases
+from signsal_jax.study._parts import chunks_per_group
 from signsal_jax.study._store import Store
 from signsal_jax.study._table import constant_specs, dimension_labels
 from signsal_jax.study._workers import FAILED, GONE_SECONDS, signs
@@ -44,10 +46,15 @@ def manifest(
 ) -> dict[str, Any]:
     """Everything that the numbers depend on; a resume compares all of it."""
     first = splits[0]
+    group = config.group
+    if group == "auto":
+        sizes = [np.dtype(spec.dtype).itemsize * math.prod(spec.shape) for spec in specs.values()]
+        group = chunks_per_group(-(-images // config.chunk), config.chunk * sum(sizes))
     return {
         "config": dataclasses.asdict(config),
         "estimator": describe(estimator),
         "images": images,
+        "group": group,
         "data": {
             "name": first.name,
             "splits": {split.split: len(split) for split in splits},
@@ -73,8 +80,9 @@ def status_lines(store: Store) -> list[str]:
     """How far a study is, its pace, and when it will be done."""
     commits = store.commits()
     images = sum(commit["stop"] - commit["start"] for commit in commits)
+    done = sum(len(store.chunks_of(group)) for group in store.committed())
     lines = [
-        f"{len(commits)} of {store.chunks} chunks, {images} of {store.images} images "
+        f"{done} of {store.chunks} chunks, {images} of {store.images} images "
         f"({images / store.images:.1%})"
     ]
     recent = sorted(commits, key=lambda commit: commit["finished"])[-_RECENT:]
@@ -90,11 +98,11 @@ def _worker_lines(store: Store) -> list[str]:
     """Who works on what."""
     left = set(store.uncommitted())
     held = holders(
-        store.folder, [lease for chunk, lease in leases(store.folder).items() if chunk in left]
+        store.folder, [lease for group, lease in leases(store.folder).items() if group in left]
     )
     lines = []
     for sign in signs(store.folder):
-        chunks = ", ".join(str(chunk) for chunk, worker in held.items() if worker == sign.worker)
+        groups = ", ".join(str(group) for group, worker in held.items() if worker == sign.worker)
         silent = time.time() - sign.time
         if sign.state == FAILED:
             doing = f"failed with {sign.words}"
@@ -102,5 +110,5 @@ def _worker_lines(store: Store) -> list[str]:
             doing = f"no sign for {silent / 60:.0f} minutes, if the clocks agree"
         else:
             doing = "at work"
-        lines.append(f"worker {sign.place}: {doing}{chunks and f', on chunks {chunks}'}")
+        lines.append(f"worker {sign.place}: {doing}{groups and f', on groups {groups}'}")
     return lines

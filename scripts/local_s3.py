@@ -1,14 +1,12 @@
 """An S3 server on this machine, moto's, for tests and trials; with S3's own conditional writes."""
 
 import contextlib
-import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from scripts.proxy import free_port
+from scripts.local_server import free_port, local_server
 
 
 @contextlib.contextmanager
@@ -20,18 +18,8 @@ def s3_server(log: Path, bucket: str = "bucket") -> Iterator[dict[str, str]]:
     """
     port = free_port()
     code = f"from moto.server import main; main(['-H', '127.0.0.1', '-p', '{port}'])"
-    with log.open("wb") as file:
-        server = subprocess.Popen([sys.executable, "-c", code], stdout=file, stderr=file)
-    try:
-        make = urllib.request.Request(f"http://127.0.0.1:{port}/{bucket}", method="PUT")
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(make, timeout=10).close()
-                break
-            except OSError as error:
-                if server.poll() is not None:
-                    raise RuntimeError(f"no S3 server: {log.read_text()}") from error
-                time.sleep(0.1)
+    make = urllib.request.Request(f"http://127.0.0.1:{port}/{bucket}", method="PUT")
+    with local_server("S3", [sys.executable, "-c", code], make, log):
         yield {
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
             "AWS_REGION": "us-east-1",
@@ -39,6 +27,3 @@ def s3_server(log: Path, bucket: str = "bucket") -> Iterator[dict[str, str]]:
             "AWS_SECRET_ACCESS_KEY": "secret",
             "AWS_EC2_METADATA_DISABLED": "true",
         }
-    finally:
-        server.kill()
-        server.wait()

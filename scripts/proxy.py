@@ -3,7 +3,6 @@
 import contextlib
 import http.client
 import http.server
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -27,13 +26,6 @@ class Reply(NamedTuple):
 
 Change = Callable[[Request], Request | Reply]
 """Gives the request that is passed on, or answers it."""
-
-
-def free_port() -> int:
-    """A port of this machine that nothing listens at."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from signsal_jax import cli
 from signsal_jax.cli.plan import plan_lines
 from signsal_jax.plan import _compile, _plan as plan
 from signsal_jax.plan._chips import CHIPS
+from signsal_jax.plan._fleet import stored_objects
 from signsal_jax.plan._hlo_cost import Cost
 from signsal_jax.study import StudyConfig
 
@@ -347,6 +348,16 @@ def test_imagenet_fits_and_chips_do_the_same_work_on_16_and_256(model):
     assert small["flops_per_chip_and_step"] == large["flops_per_chip_and_step"]
     for part in ("arguments", "outputs", "temporary"):
         assert small["memory_bytes_per_chip"][part] == large["memory_bytes_per_chip"][part]
+
+
+def test_large_studies_have_objects_by_groups_of_chunks():
+    """1,024 chunks are 512 groups of two; each is a commit and a file of each array."""
+    work = workload(("logits",), images=8 * 1024)
+    arrays = ("label", "predicted", "target", "valid", "logits")
+    expected = 512 * (len(arrays) + 1) + len(arrays) + 3
+    assert stored_objects(work, 8) == expected
+    one = dataclasses.replace(work, config=dataclasses.replace(work.config, group=1))
+    assert stored_objects(one, 8) == 1024 * (len(arrays) + 1) + len(arrays) + 3
 
 
 def test_the_recorded_flops_are_those_of_the_method():

@@ -13,7 +13,7 @@ from signsal_jax.study import Store, StudyError, _manifest, _store, open_study, 
 from signsal_jax.study._bucket import Bucket
 from signsal_jax.study._folder import LocalFolder, open_folder
 from signsal_jax.study._leases import Leases
-from signsal_jax.study._parts import chunks_per_group
+from signsal_jax.study._table import chunks_per_group
 from signsal_jax.study._workers import Worker
 
 ARRAYS = {

@@ -26,6 +26,7 @@ from signsal_jax.gradients import (
     THROUGH,
     EstimatorConfig,
     describe,
+    describe_cut,
     has_sign,
 )
 from signsal_jax.maps import ALL_METHODS, METHODS, Saliency
@@ -136,9 +137,8 @@ class Explain(EstimatorConfig):
     def _head(self, model: Model) -> dict[str, Any]:
         described = describe(self.make_estimator())
         cut = chosen_cut(self, model, 1)
-        through = {"way": "scores"} if cut is None else {"way": "features", "width": cut.width}
         head = {**provenance(self, model), "estimator": described, "photos": model.photos}
-        return {**head, "through": through}
+        return {**head, "through": describe_cut(cut)}
 
     def _explain(
         self,

@@ -15,9 +15,11 @@ All these functions are pure and run on the device under one jit.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
@@ -73,6 +75,11 @@ class ArraySpec(NamedTuple):
     dtype: str
     dimensions: tuple[str, ...] = ()
     shape: tuple[int, ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        """Of one image."""
+        return np.dtype(self.dtype).itemsize * math.prod(self.shape)
 
 
 def labelled(

@@ -94,6 +94,7 @@ from signsal_jax.gradients._target import resolve_target as resolve_target
 from signsal_jax.gradients._through import (
     THROUGH as THROUGH,
     choose_cut as choose_cut,
+    describe_cut as describe_cut,
     group_size as group_size,
     resolve_through as resolve_through,
 )

@@ -127,6 +127,16 @@ def choose_cut(
     return cut
 
 
+def describe_cut(cut: Cut | None) -> dict[str, str | int]:
+    """Returns what class gradients are computed through, for the records of a result.
+
+    >>> from signsal_jax import gradients
+    >>> gradients.describe_cut(None)
+    {'way': 'scores'}
+    """
+    return {"way": "scores"} if cut is None else {"way": "features", "width": cut.width}
+
+
 def group_size(cut: Cut, images: Images, estimator: Estimator, devices: int = 1) -> int:
     """Returns how many images are computed together: a divisor of their number."""
     batch = len(images)

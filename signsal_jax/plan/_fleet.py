@@ -1,9 +1,10 @@
 """What a study takes on workers that may be preempted: hours, and the files that it writes."""
 
+import dataclasses
 import math
 
 from signsal_jax.plan._compile import CHANNELS, Workload
-from signsal_jax.study import array_specs, constant_specs
+from signsal_jax.study import array_specs, constant_specs, resolve_group
 
 # The manifest, the metadata of the arrays' group, and the summary.
 _SINGLE_FILES = 3
@@ -51,10 +52,17 @@ def expected_hours(
     return -(-chunks // workers) * each
 
 
-def stored_objects(workload: Workload, chunks: int) -> int:
-    """Counts the files of a study: one per array and one commit for each chunk, and metadata."""
+def stored_objects(workload: Workload, chunk: int) -> int:
+    """Counts the files of a finished study: an array's and a commit per group, and metadata.
+
+    Args:
+      workload: the study.
+      chunk: images of a chunk.
+    """
     shape = (workload.pixels, workload.pixels, CHANNELS)
     cut = workload.cut
     specs = array_specs(workload.config, shape, workload.classes, cut)
     constants = constant_specs(specs, cut)
-    return chunks * (len(specs) + 1) + len(specs) + 2 * len(constants) + _SINGLE_FILES
+    config = dataclasses.replace(workload.config, chunk=chunk)
+    groups = -(-workload.images // (chunk * resolve_group(config, workload.images, specs)))
+    return groups * (len(specs) + 1) + len(specs) + 2 * len(constants) + _SINGLE_FILES

@@ -1,13 +1,10 @@
 """Plans of studies before a chip is rented: memory, FLOPs, time and storage on a TPU pod."""
 
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
-from signsal_jax.gradients import describe
+from signsal_jax.gradients import describe, describe_cut
 from signsal_jax.plan._chips import FLOAT32_PASSES, Chip
 from signsal_jax.plan._compile import (
     CHANNELS,
@@ -37,7 +34,7 @@ def storage_bytes(workload: Workload) -> dict[str, int]:
     total = {"maps": 0, "statistics": 0}
     for spec in array_specs(workload.config, shape, workload.classes, workload.cut).values():
         part = "maps" if "height" in spec.dimensions else "statistics"
-        total[part] += np.dtype(spec.dtype).itemsize * math.prod(spec.shape) * workload.images
+        total[part] += spec.nbytes * workload.images
     return total
 
 
@@ -165,7 +162,7 @@ def make_plan(
         },
         "compiler_options": dict(COMPILER_OPTIONS),
         "chip": {**chip._asdict(), "chips": chips},
-        "through": {"way": "scores"} if cut is None else {"way": "features", "width": cut.width},
+        "through": describe_cut(cut),
         "memory_bytes_per_chip": {
             "arguments": step.arguments,
             "outputs": step.outputs,
@@ -195,7 +192,7 @@ def make_plan(
             "chunks": chunks,
             "expected_hours": expected,
             "expected_chip_hours": expected * chips * workers,
-            "objects": stored_objects(workload, chunks),
+            "objects": stored_objects(workload, images_a_step),
         },
         "storage_bytes": storage_bytes(workload),
         "largest_that_fit": _suggestion(workload, chip, devices, step, compilations - 1),

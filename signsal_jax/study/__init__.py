@@ -12,7 +12,11 @@ from signsal_jax.study._config import (
 )
 from signsal_jax.study._cut import study_cut as study_cut
 from signsal_jax.study._step import study_step as study_step
-from signsal_jax.study._table import array_specs as array_specs, constant_specs as constant_specs
+from signsal_jax.study._table import (
+    array_specs as array_specs,
+    constant_specs as constant_specs,
+    resolve_group as resolve_group,
+)
 
 if TYPE_CHECKING:
     from signsal_jax.study._evaluate import evaluate as evaluate

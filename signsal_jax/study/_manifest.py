@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,14 +11,13 @@ import numpy as np
 
 from signsal_jax import _provenance, data
 from signsal_jax.evaluations.entry import ArraySpec
-from signsal_jax.gradients import Cut, Estimator, describe
+from signsal_jax.gradients import Cut, Estimator, describe, describe_cut
 from signsal_jax.models import Model
 from signsal_jax.study._code import code_sha256
 from signsal_jax.study._config import StudyConfig
 from signsal_jax.study._leases import holders, leases
-from signsal_jax.study._parts import chunks_per_group
 from signsal_jax.study._store import Store
-from signsal_jax.study._table import constant_specs, dimension_labels
+from signsal_jax.study._table import constant_specs, dimension_labels, resolve_group
 from signsal_jax.study._workers import FAILED, GONE_SECONDS, signs
 
 # The rate is that of the newest commits: a study may have stood still for a night.
@@ -46,15 +44,11 @@ def manifest(
 ) -> dict[str, Any]:
     """Everything that the numbers depend on; a resume compares all of it."""
     first = splits[0]
-    group = config.group
-    if group == "auto":
-        sizes = [np.dtype(spec.dtype).itemsize * math.prod(spec.shape) for spec in specs.values()]
-        group = chunks_per_group(-(-images // config.chunk), config.chunk * sum(sizes))
     return {
         "config": dataclasses.asdict(config),
         "estimator": describe(estimator),
         "images": images,
-        "group": group,
+        "group": resolve_group(config, images, specs),
         "data": {
             "name": first.name,
             "splits": {split.split: len(split) for split in splits},
@@ -71,7 +65,7 @@ def manifest(
         "device": _provenance.device(),
         "arrays": {name: spec._asdict() for name, spec in specs.items()},
         "names": dimension_labels(config, model.class_names),
-        "through": {"way": "scores"} if cut is None else {"way": "features", "width": cut.width},
+        "through": describe_cut(cut),
         "constants": {name: spec._asdict() for name, spec in constant_specs(specs, cut).items()},
     }
 

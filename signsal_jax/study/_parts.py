@@ -20,16 +20,6 @@ from signsal_jax.study._place import Folder
 PARTS = "parts"
 _ABOUT = "about.json"
 _NAME = re.compile(r"([0-9]{8,})\.npz")
-_MOST_GROUPS = 512
-_MOST_BYTES = 2**30
-
-
-def chunks_per_group(chunks: int, bytes_per_chunk: int) -> int:
-    """As many chunks as leave a study some hundred groups, if a group fits about 1 GiB of memory.
-
-    Fewer groups could not keep that many workers busy.
-    """
-    return max(1, min(-(-chunks // _MOST_GROUPS), _MOST_BYTES // max(bytes_per_chunk, 1)))
 
 
 def _file(chunk: int) -> str:

@@ -11,6 +11,9 @@ from signsal_jax.evaluations.registry import chosen
 from signsal_jax.gradients import Cut
 from signsal_jax.study._config import StudyConfig
 
+_MOST_GROUPS = 512
+_MOST_BYTES = 2**30
+
 
 def array_specs(
     config: StudyConfig,
@@ -38,6 +41,33 @@ def constant_specs(specs: Mapping[str, ArraySpec], cut: Cut | None) -> dict[str,
     if cut is None or "feature_gram" not in specs:
         return {}
     return {"score_weights": ArraySpec("float32", ("class", "feature"), (cut.classes, cut.width))}
+
+
+def chunks_per_group(chunks: int, bytes_per_chunk: int) -> int:
+    """As many chunks as leave a study some hundred groups, if a group fits about 1 GiB of memory.
+
+    Fewer groups could not keep that many workers busy.
+    """
+    return max(1, min(-(-chunks // _MOST_GROUPS), _MOST_BYTES // max(bytes_per_chunk, 1)))
+
+
+def resolve_group(config: StudyConfig, images: int, specs: Mapping[str, ArraySpec]) -> int:
+    """Returns how many chunks are stored together, leased and committed as one.
+
+    Args:
+      config: of the study; its `group`, if that is a number.
+      images: how many the study has.
+      specs: the arrays that it stores, see `array_specs`.
+
+    >>> from signsal_jax.study import StudyConfig, array_specs, resolve_group
+    >>> config = StudyConfig("imagenet", store=("logits",), chunk=64)
+    >>> resolve_group(config, 1_281_167, array_specs(config, (224, 224, 3), 1000))
+    40
+    """
+    if config.group != "auto":
+        return config.group
+    bytes_per_chunk = config.chunk * sum(spec.nbytes for spec in specs.values())
+    return chunks_per_group(-(-images // config.chunk), bytes_per_chunk)
 
 
 def dimension_labels(config: StudyConfig, class_names: Sequence[str]) -> dict[str, list[Any]]:

@@ -141,6 +141,36 @@ def test_convolution_and_two_derivatives_equal_xlas_own(case):
     assert_close(actual, expected)
 
 
+STREAMED = ("stem", "wide stem", "patches", "winograd", "ordinary wide", "ordinary strided")
+
+
+@pytest.fixture
+def small_cache(monkeypatch):
+    """Lets small maps count as larger than the cache, so that images come one after the other."""
+    monkeypatch.setattr(_choice, "_MIN_STREAMED_BYTES", 1)
+    monkeypatch.setattr(_choice, "_MIN_STREAMED_PIXELS", 1)
+    called, own = [], _pullbacks.kernel_by_images
+    monkeypatch.setattr(
+        _pullbacks, "kernel_by_images", lambda *a, **k: called.append(1) or own(*a, **k)
+    )
+    yield
+    assert called
+
+
+@pytest.mark.parametrize("name", STREAMED)
+def test_kernels_from_one_image_after_the_other(small_cache, name):
+    images, kernel, settings = convolution_case(CONVOLUTIONS[name])
+    images = jnp.concatenate([images, 2 * images, -images])  # several on each device
+    actual = derivatives(lambda x, w: nn.conv2d(x, w, **settings), (images, kernel))
+    expected = derivatives(lambda x, w: own_convolution(x, w, **settings), (images, kernel))
+    assert_close(actual, expected)
+
+
+def test_kernels_from_one_image_after_the_other_inside_shard_map(small_cache):
+    test_gradients_inside_shard_map("stem")
+    test_gradients_inside_shard_map("ordinary")
+
+
 @pytest.mark.parametrize(("name", "expected"), FORMS.items(), ids=FORMS)
 def test_cases_take_the_form_they_are_there_for(monkeypatch, name, expected):
     called = set()

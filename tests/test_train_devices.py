@@ -20,6 +20,7 @@ from flax import nnx
 
 from signsal_jax import checkpoint, data, models, nn, sharding
 from signsal_jax.models import layers
+from signsal_jax.nn import _choice
 from tests import tiny_training
 from train import loop, step as steps
 from train.config import TrainConfig
@@ -182,7 +183,11 @@ COLLECTIVE = re.compile(
 )
 
 
-def test_gradients_and_batch_statistics_are_all_that_is_communicated():
+@pytest.mark.parametrize("cache", [_choice._MIN_STREAMED_BYTES, 1])
+def test_gradients_and_batch_statistics_are_all_that_is_communicated(monkeypatch, cache):
+    """Also where kernels' gradients are summed over one image after the other."""
+    monkeypatch.setattr(_choice, "_MIN_STREAMED_BYTES", cache)
+    monkeypatch.setattr(_choice, "_MIN_STREAMED_PIXELS", 1)
     mesh = sharding.make_mesh(jax.devices())
     graph, state = steps.init(Layers(), optax.sgd(1.0))
     largest = max(leaf.size for leaf in jax.tree.leaves(state))
@@ -195,3 +200,9 @@ def test_gradients_and_batch_statistics_are_all_that_is_communicated():
     for shapes, _ in found:
         for shape in re.findall(r"\[([\d,]*)\]", shapes):
             assert math.prod(int(n) for n in shape.split(",") if n) <= largest
+    # None within a loop, where it would come once per image.
+    loops = re.findall(r"body=%?([\w.-]+)", program)
+    bodies = [re.split(r"\n}", program.partition(f"%{loop} (")[2])[0] for loop in loops]
+    assert bool(loops) == (cache == 1)
+    assert all(bodies)
+    assert not any(COLLECTIVE.search(body) for body in bodies)

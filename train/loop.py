@@ -20,6 +20,7 @@ from train.config import TrainConfig
 from train.metrics_file import MetricsFile
 
 SUMMARY = "summary.json"
+_AHEAD = 2  # steps that may wait for the device; each holds its batch in memory
 
 
 def _described(
@@ -167,6 +168,8 @@ def _train(config: TrainConfig, task: tasks.Task, last: int, mesh: jax.sharding.
             batch = [sharding.place(mesh, part) for part in stream[number - 1]]
             state, step_sums = train_step(state, *batch)
             sums.append(step_sums)
+            if len(sums) > _AHEAD:
+                jax.block_until_ready(sums[-1 - _AHEAD])
             bar.update()
             is_end = number % every == 0 or number == last
             if number % config.log_every == 0 or is_end:

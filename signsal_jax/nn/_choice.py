@@ -1,6 +1,7 @@
 """Chooses, by static shapes, the fastest form on CPU of a convolution and of its pullbacks."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -19,6 +20,8 @@ _MAX_STEM_CHANNELS = 16  # with so few, a strided convolution is done in blocks 
 _MIN_STEM_WIDTH = 64  # narrower outputs do not pay for the blocks in the forward pass
 _MIN_STRIDED_OUTPUT = 4  # below, holes between the pixels of the cotangent are most of it
 _MAX_ROWS_WINDOW = 3  # a wider one would copy the cotangent too often for its kernel's pullback
+_MIN_STREAMED_BYTES = 12 * 2**20  # of images and outputs: more than a cache holds
+_MIN_STREAMED_PIXELS = 100  # of an image; fewer do not pay for adding up a kernel per image
 _MIN_WINOGRAD_CHANNELS = 32  # fewer do not pay for the transforms
 _MIN_WINOGRAD_PIXELS = 64  # so many rows in each of its products, or its kernels weigh too much
 
@@ -54,9 +57,10 @@ def forms(geometry: Geometry, *, batch: Any, features: int, dtype: Any) -> Forms
         dense = functools.partial(_blocks.dense, strides=strides, padding=padding)
         every = _alike(dense, geometry)
         return every if pairs == 1 else every._replace(kernel=None)
+    streamed = _exceeds_the_cache(geometry, sizes, batch, features, dtype)
     if strides > 1:
-        return _strided(geometry, sizes)
-    return _unstrided(geometry, batch, features)
+        return _strided(geometry, sizes, streamed)
+    return _unstrided(geometry, batch, features, streamed)
 
 
 def _each_window_sees_all(geometry: Geometry, sizes: list[int]) -> bool:
@@ -94,12 +98,27 @@ def _pullback(form: Callable[..., Array], geometry: Geometry) -> Form:
     )
 
 
-def _strided(geometry: Geometry, sizes: list[int]) -> Forms:
+def _exceeds_the_cache(
+    geometry: Geometry, sizes: list[int], batch: Any, features: int, dtype: Any
+) -> bool:
+    pixels = math.prod(geometry.size)
+    numbers = pixels * geometry.channels + math.prod(sizes) * features
+    return (
+        isinstance(batch, int)  # not symbolic
+        and pixels >= _MIN_STREAMED_PIXELS
+        and batch * numbers * jnp.dtype(dtype).itemsize >= _MIN_STREAMED_BYTES
+    )
+
+
+def _strided(geometry: Geometry, sizes: list[int], streamed: bool) -> Forms:
     settings = {"strides": geometry.strides, "padding": geometry.padding}
     ordinary = _ordinary(geometry)
     if geometry.channels <= _MAX_STEM_CHANNELS:
         by_blocks = functools.partial(
-            _pullbacks.kernel_by_blocks, window=geometry.window[0], **settings
+            _pullbacks.kernel_by_blocks,
+            window=geometry.window[0],
+            one_by_one=streamed,
+            **settings,
         )
         wide = sizes[1] >= _MIN_STEM_WIDTH
         return Forms(
@@ -109,10 +128,19 @@ def _strided(geometry: Geometry, sizes: list[int]) -> Forms:
         )
     if min(sizes) < _MIN_STRIDED_OUTPUT:
         return ordinary._replace(images=_pullback(_pullbacks.images_by_products, geometry))
-    return ordinary
+    return ordinary._replace(kernel=_kernel_by_images(geometry)) if streamed else ordinary
 
 
-def _unstrided(geometry: Geometry, batch: Any, features: int) -> Forms:
+def _kernel_by_images(geometry: Geometry) -> Form:
+    return functools.partial(
+        _pullbacks.kernel_by_images,
+        window=geometry.window[0],
+        strides=geometry.strides,
+        padding=geometry.padding,
+    )
+
+
+def _unstrided(geometry: Geometry, batch: Any, features: int, streamed: bool) -> Forms:
     window, padding = geometry.window[0], geometry.padding
     opposite = window - 1 - padding
     if opposite < 0:
@@ -121,11 +149,15 @@ def _unstrided(geometry: Geometry, batch: Any, features: int) -> Forms:
     backward = functools.partial(_blocks.direct, padding=(opposite, opposite))
     if not geometry.exact_ties and _winograd_pays(geometry, batch, features):
         outputs = backward = _winograd.conv3x3
-    by_rows = functools.partial(_pullbacks.kernel_by_rows, window=window, padding=padding)
+    to_kernel = None
+    if streamed:
+        to_kernel = _kernel_by_images(geometry)
+    elif window <= _MAX_ROWS_WINDOW:
+        to_kernel = functools.partial(_pullbacks.kernel_by_rows, window=window, padding=padding)
     return Forms(
         outputs,
         lambda cotangent, kernel: backward(cotangent, _pullbacks.flipped(kernel)),
-        by_rows if window <= _MAX_ROWS_WINDOW else None,
+        to_kernel,
     )
 
 

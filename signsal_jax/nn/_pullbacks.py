@@ -1,9 +1,12 @@
 """The pullbacks of a convolution on CPU, to the images and to the kernel."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from signsal_jax._vma import varying_alike
 from signsal_jax.nn._blocks import convolve, image_blocks, kernel_blocks
 
 
@@ -145,17 +148,44 @@ def kernel_by_rows(images: Array, cotangent: Array, *, window: int, padding: int
     return kernel.transpose(0, 2, 1, 3)
 
 
-def kernel_by_blocks(
+def kernel_by_images(
     images: Array, cotangent: Array, *, window: int, strides: int, padding: int
 ) -> Array:
-    """Gradient of the kernel of a strided convolution over few channels, as another convolution.
+    """Gradient of the kernel from one image after the other, for maps larger than the cache.
 
-    It convolves the images with the cotangent, with the roles of images and channels swapped.
+    The taps of a kernel row, side by side, take as many times the memory of the images as the
+    kernel is wide; those of one image stay in the cache. Each device sums over its own images.
+    """
+    batch, rows, columns, features = cotangent.shape
+    channels = images.shape[-1]
+    lanes = math.gcd(batch, jax.device_count())
+    images = images.reshape(lanes, -1, *images.shape[1:])
+    cotangent = cotangent.reshape(lanes, -1, rows * columns, features)
+    spans = [(n - 1) * strides + 1 for n in (rows, columns)]
+    sides = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+
+    def add(index: Array, kernel: Array) -> Array:
+        pixels = jnp.pad(jax.lax.dynamic_index_in_dim(images, index, 1, keepdims=False), sides)
+        outputs = jax.lax.dynamic_index_in_dim(cotangent, index, 1, keepdims=False)
+        met = [pixels[:, :, left : left + spans[1] : strides] for left in range(window)]
+        columns_met = jnp.concatenate(met, axis=-1)
+        products = []
+        for top in range(window):
+            taps = columns_met[:, top : top + spans[0] : strides].reshape(lanes, rows * columns, -1)
+            products.append(jax.lax.dot_general(taps, outputs, (((1,), (1,)), ((0,), (0,)))))
+        return kernel + jnp.stack(products, axis=1)
+
+    zeros = jnp.zeros((lanes, window, window * channels, features), images.dtype)
+    images, cotangent, zeros = varying_alike(images, cotangent, zeros)
+    kernel = jax.lax.fori_loop(0, images.shape[1], add, zeros).sum(0)
+    return kernel.reshape(window, window, channels, features)
+
+
+def _as_a_convolution(blocks: Array, cotangent: Array, taps: int) -> Array:
+    """Convolves the images with the cotangent, with the roles of images and channels swapped.
+
     Columns of zeros widen the cotangent, because XLA then takes its faster routine, as in `direct`.
     """
-    blocks, around = image_blocks(images, window=window, strides=strides, padding=padding)
-    channels, features = images.shape[-1], cotangent.shape[-1]
-    taps = (window + sum(around)) // strides
     kernel = jax.lax.conv_general_dilated(
         blocks.transpose(3, 1, 2, 0),
         jnp.pad(cotangent.transpose(1, 2, 0, 3), ((0, 0), (0, taps), (0, 0), (0, 0))),
@@ -163,8 +193,37 @@ def kernel_by_blocks(
         padding=((0, 0), (0, taps)),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
-    kernel = kernel.reshape(strides, strides, channels, taps, taps, features)
-    kernel = kernel.transpose(3, 0, 4, 1, 2, 5)
+    return kernel.transpose(1, 2, 0, 3)
+
+
+def kernel_by_blocks(
+    images: Array,
+    cotangent: Array,
+    *,
+    window: int,
+    strides: int,
+    padding: int,
+    one_by_one: bool = False,
+) -> Array:
+    """Gradient of the kernel of a strided convolution over few channels, in blocks of pixels.
+
+    Args:
+      images: `[b, h, w, c]`.
+      cotangent: of the outputs.
+      window: the side of the kernel.
+      strides: the side of a block.
+      padding: the zeros around the images.
+      one_by_one: as `kernel_by_images`.
+    """
+    blocks, around = image_blocks(images, window=window, strides=strides, padding=padding)
+    channels, features = images.shape[-1], cotangent.shape[-1]
+    taps = (window + sum(around)) // strides
+    if one_by_one:
+        kernel = kernel_by_images(blocks, cotangent, window=taps, strides=1, padding=0)
+    else:
+        kernel = _as_a_convolution(blocks, cotangent, taps)
+    kernel = kernel.reshape(taps, taps, strides, strides, channels, features)
+    kernel = kernel.transpose(0, 2, 1, 3, 4, 5)
     kernel = kernel.reshape(taps * strides, taps * strides, channels, features)
     before = around[0]
     return kernel[before : before + window, before : before + window]

@@ -77,8 +77,8 @@ def run_study(out: Path, configuration: int) -> None:
       StudyError: the folder belongs to another study.
     """
     store, values = Store.create(out, manifest(configuration)), truth(configuration)
-    for chunk in range(store.chunks):
-        rows = store.rows(chunk)
+    for chunk in range(store.layout.chunks):
+        rows = store.layout.rows(chunk)
         arrays = {name: array[rows.start : rows.stop] for name, array in values.items()}
         sums = {"images": len(rows), "valid": len(rows), "correct": 1}
         store.write(chunk, arrays, {**sums, "logits": arrays["logits"].sum(0).tolist()})

@@ -3,11 +3,11 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from signsal_jax._checks import (
+from signsal_jax._extras import extra
+from signsal_jax._image_checks import (
     PixelRangeWarning as PixelRangeWarning,
     check_images as check_images,
 )
-from signsal_jax._extras import extra
 from signsal_jax._two_class import two_class as two_class
 from signsal_jax._types import ApplyFn as ApplyFn
 from signsal_jax.attribution import saliency_maps as saliency_maps

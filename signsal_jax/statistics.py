@@ -9,7 +9,7 @@ from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Float
 
-from signsal_jax import _checks
+from signsal_jax import _checks, _image_checks
 from signsal_jax._types import ApplyFn, ClassExtrema, Images, Logits, Variables
 from signsal_jax.gradients import (
     Estimator,
@@ -162,7 +162,7 @@ def jacobian_statistics(
     ([[6.0, 2.0]], [36.0, -12.0], [[1.0, -1.0], [-1.0, 1.0]])
     """
     _checks.check_class_chunk(class_chunk)
-    _checks.check_image_batch(images)
+    _image_checks.check_image_batch(images)
     _checks.check_mesh(mesh)
     names = _checks.check_methods(statistics, STATISTICS, "statistics")
     if "gram" in names:

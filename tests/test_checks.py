@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import signsal_jax
-from signsal_jax import _checks, data, sharding, study
+from signsal_jax import _image_checks, data, sharding, study
 from signsal_jax.models import Model
 from tests import toys
 
@@ -222,7 +222,7 @@ class TestPixelRange:
 
     @pytest.fixture(autouse=True)
     def not_warned_yet(self, monkeypatch):
-        monkeypatch.setattr(_checks, "_warned_of_pixel_range", False)
+        monkeypatch.setattr(_image_checks, "_warned_of_pixel_range", False)
 
     @pytest.mark.parametrize("convert", [np.asarray, jnp.asarray])
     def test_one_warning_at_the_caller(self, convert):

@@ -13,6 +13,7 @@ from signsal_jax.study import _code
 MODULES = """
 _checks
 _extras
+_image_checks
 _jaxpr
 _methods
 _precision

@@ -35,7 +35,7 @@ def arrays(rows):
 
 
 def write(store, chunk):
-    found = arrays(store.rows(chunk))
+    found = arrays(store.layout.rows(chunk))
     sums = {"images": len(found["empty"]), "valid": len(found["empty"]), "correct": 1}
     store.write(chunk, found, {**sums, "logits": found["logits"].sum(0).tolist()})
 
@@ -383,7 +383,7 @@ def grouped(tmp_path):
     """Groups of images 0 to 5 and 6 to 9: the second lacks a chunk."""
     store = Store.create(tmp_path / "grouped", GROUPED)
     for group in (1, 0):
-        rows = store.images_of(group)
+        rows = store.layout.images_of(group)
         sums = {"images": len(rows), "valid": len(rows), "correct": 1}
         store.write(group, arrays(rows), sums)
     return store
@@ -391,8 +391,8 @@ def grouped(tmp_path):
 
 def test_a_group_is_one_object_of_each_array(grouped):
     store, root = open_study(grouped.root), Path(grouped.root)
-    assert (store.chunks, store.groups, store.committed()) == (5, 2, [0, 1])
-    assert [list(store.chunks_of(group)) for group in (0, 1)] == [[0, 1, 2], [3, 4]]
+    assert (store.layout.chunks, store.layout.groups, store.committed()) == (5, 2, [0, 1])
+    assert [list(store.layout.chunks_of(group)) for group in (0, 1)] == [[0, 1, 2], [3, 4]]
     files = sorted(path.name for path in (root / "arrays.zarr" / "logits" / "c").glob("*/0"))
     assert len(files) == len(list((root / "commits").iterdir())) == 2
     np.testing.assert_array_equal(store.arrays()["logits"], EVERYTHING)
@@ -469,7 +469,7 @@ def test_a_study_grows_by_what_is_new(whole):
         store.arrays()["logits"][9]
     more = np.arange(42, dtype=np.float32).reshape(14, 3)
     for chunk in (2, 3):
-        rows = store.rows(chunk)
+        rows = store.layout.rows(chunk)
         found = {"logits": more[rows.start : rows.stop], "empty": np.zeros(len(rows), bool)}
         store.write(chunk, found, {"images": len(rows), "valid": len(rows), "correct": 0})
     grown = open_study(whole.root)
@@ -493,7 +493,7 @@ def test_a_worker_of_before_stops_and_leaves_what_is_new(whole):
     for work in (lambda: write(before, 2), lambda: write(before, 0), before.merge):
         with pytest.raises(StudyError, match=message):
             work()
-    rows = store.rows(2)
+    rows = store.layout.rows(2)
     found = {"logits": np.ones((4, 3), np.float32), "empty": np.zeros(4, bool)}
     sums = {"images": len(rows), "valid": len(rows), "correct": 0}
     assert store.write(2, found, sums)
@@ -515,7 +515,7 @@ def test_of_two_that_extend_a_study_at_once_the_larger_wins(whole, monkeypatch):
         Store.create(whole.root, GROWN)
     monkeypatch.setattr(LocalFolder, "replace", replace)
     store = Store.create(whole.root, {**MANIFEST, "images": 21})
-    assert (store.images, store.chunks, store.committed()) == (21, 6, [0, 1])
+    assert (store.images, store.layout.chunks, store.committed()) == (21, 6, [0, 1])
 
 
 # Where it lies.
@@ -682,7 +682,7 @@ def test_status_says_who_works_on_what(tmp_path, monkeypatch):
 def test_a_chunk_is_committed_once(tmp_path):
     """Two workers computed it, the second on another kind of device, say."""
     store = Store.create(tmp_path / "study", MANIFEST)
-    found = arrays(store.rows(0))
+    found = arrays(store.layout.rows(0))
     sums = {"images": 4, "valid": 4, "correct": 1, "logits": [0.0, 0.0, 0.0]}
     assert store.write(0, found, sums)
     commit = (store.root / "commits" / "00000000.json").read_bytes()

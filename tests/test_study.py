@@ -360,7 +360,7 @@ def test_sigterm_finishes_the_chunk_and_exits_with_75(tmp_path):
     assert process.returncode == 75, log
     store = open_study(out)
     done = len(store.committed())
-    assert 1 <= done < store.chunks
+    assert 1 <= done < store.layout.chunks
     assert f"stopped at {done} of 6 groups; the same command goes on" in log
     assert store.verify() == []
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from signsal_jax import _checks
+from signsal_jax import _image_checks
 from signsal_jax._types import AnyArray, Images
 from signsal_jax.evaluations._curves import (
     curve_labels,
@@ -64,7 +64,7 @@ def control_maps(
     >>> maps["laplace"].tolist()
     [[[0.25, 0.25]]]
     """
-    _checks.check_image_batch(images)
+    _image_checks.check_image_batch(images)
     images, gradient = jnp.asarray(images), jnp.asarray(gradient)
     if gradient.shape != images.shape:
         raise ValueError(f"gradient: expected shape {images.shape}, got {gradient.shape}")

@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float
 
-from signsal_jax import _checks
+from signsal_jax import _checks, _image_checks
 from signsal_jax._precision import matmul_precision
 from signsal_jax._types import AnyArray, ApplyFn, Images, Variables
 from signsal_jax.evaluations._curves import (
@@ -178,8 +178,8 @@ def evaluate_deletion(
     {('black', 'vanilla'): [[False]], ('white', 'vanilla'): [[True]]}
     """
     _checks.check_classifier(apply_fn)
-    _checks.check_image_batch(images)
-    _checks.warn_of_pixel_range(images)
+    _image_checks.check_image_batch(images)
+    _image_checks.warn_of_pixel_range(images)
     images = jnp.asarray(images)
     _check_curves(curves, fills, maps)
     curves = tuple(curves)

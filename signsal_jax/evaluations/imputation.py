@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float
 
-from signsal_jax import _checks
+from signsal_jax import _checks, _image_checks
 from signsal_jax._types import AnyArray, Images
 from signsal_jax._vma import varying_alike
 from signsal_jax.evaluations._curves import (
@@ -60,7 +60,7 @@ def linear_imputation(
     >>> linear_imputation(images, mask, key=jax.random.key(0), noise=0.0).ravel().tolist()
     [0.25, 0.5, 0.75]
     """
-    _checks.check_image_batch(images)
+    _image_checks.check_image_batch(images)
     _checks.check_boolean("mask", mask)
     if jnp.shape(mask) != images.shape[:3]:
         raise ValueError(

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
-from signsal_jax import _checks
+from signsal_jax import _checks, _image_checks
 from signsal_jax._jaxpr import run_once
 from signsal_jax._types import AnyArray, ApplyFn, Images, Variables
 from signsal_jax._vma import varying_like
@@ -100,7 +100,7 @@ def infidelity(
     [1.0, -1.0]
     """
     _checks.check_classifier(apply_fn)
-    _checks.check_image_batch(images)
+    _image_checks.check_image_batch(images)
     _checks.check_member("perturbation", perturbation, PERTURBATIONS)
     _checks.check_key("key", key)
     samples = _checks.check_integer("samples", samples, least=1)

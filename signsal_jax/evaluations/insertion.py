@@ -8,7 +8,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float
 
-from signsal_jax import _checks
+from signsal_jax import _checks, _image_checks
 from signsal_jax._precision import matmul_precision
 from signsal_jax._types import AnyArray, ApplyFn, Images, Variables
 from signsal_jax.evaluations._curves import (
@@ -85,7 +85,7 @@ def insertion_curve(
     ([[False, True]], [[0.25, 0.75]])
     """
     _checks.check_classifier(apply_fn)
-    _checks.check_image_batch(images)
+    _image_checks.check_image_batch(images)
     images, maps = jnp.asarray(images), _checks.check_numbers("maps", maps)
     if isinstance(canvas, str):
         _checks.check_member("canvas", canvas, (*FILLS, "blurred"))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
-from signsal_jax import _checks
+from signsal_jax import _checks, _image_checks
 from signsal_jax._jaxpr import run_once
 from signsal_jax._types import AnyArray, ApplyFn, Images, Variables
 from signsal_jax.evaluations._ranks import rank_correlation
@@ -93,7 +93,7 @@ def patch_deletion(
     [1.0, -1.0]
     """
     _checks.check_classifier(apply_fn)
-    _checks.check_image_batch(images)
+    _image_checks.check_image_batch(images)
     images, target = jnp.asarray(images), jnp.asarray(target)
     grid = _checks.check_integer("grid", grid, least=2, most=min(images.shape[1:3]))
     filled = fill_values(fill, images)

@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float
 
-from signsal_jax import _checks
+from signsal_jax import _checks, _image_checks
 from signsal_jax._types import AnyArray, Images
 
 PAPER_FRACTIONS = (0.0, 0.03, 0.05, 0.07, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -140,7 +140,7 @@ def delete(images: Images, mask: Bool[AnyArray, "b h w"], fill: Any = "black") -
     >>> signsal_jax.delete(jnp.full((1, 1, 2, 1), 0.5), mask, "white").ravel().tolist()
     [1.0, 0.5]
     """
-    _checks.check_image_batch(images)
+    _image_checks.check_image_batch(images)
     _checks.check_boolean("mask", mask)
     if jnp.shape(mask) != images.shape[:3]:
         raise ValueError(
@@ -165,7 +165,7 @@ def blur(images: Images) -> Images:
     >>> blur(jnp.full((1, 4, 4, 1), 0.5))[0, 0, :2, 0].tolist()
     [0.5, 0.5]
     """
-    _checks.check_image_batch(images)
+    _image_checks.check_image_batch(images)
     images = jnp.asarray(images)
     deviation = BLUR_SHARE * min(images.shape[1:3])
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from signsal_jax import _checks
+from signsal_jax import _checks, _image_checks
 from signsal_jax._types import ApplyFn, Images, Variables
 from signsal_jax.evaluations._layers import layer_numbers, randomized
 from signsal_jax.evaluations._ranks import rank_correlation
@@ -90,7 +90,7 @@ def model_randomization(
     [1.0, 1.0, 1.0]
     """
     _checks.check_classifier(apply_fn)
-    _checks.check_image_batch(images)
+    _image_checks.check_image_batch(images)
     _checks.check_key("key", key)
     layers = layer_numbers(apply_fn, variables, jnp.asarray(images))
     count = max(layers, default=-1) + 1

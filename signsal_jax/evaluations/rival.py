@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
-from signsal_jax import _checks
+from signsal_jax import _checks, _image_checks
 from signsal_jax._types import AnyArray, ApplyFn, Images, Variables
 from signsal_jax.evaluations._scores import check_shape, chosen_pixels, margin_changes
 from signsal_jax.evaluations.claims import claimed_signs
@@ -95,7 +95,7 @@ def rival_step(
     [1.0, 0.5, 1.0]
     """
     _checks.check_classifier(apply_fn)
-    _checks.check_image_batch(images)
+    _image_checks.check_image_batch(images)
     _checks.check_key("key", key)
     images, ranks, signs = jnp.asarray(images), jnp.asarray(ranks), jnp.asarray(signs)
     check_shape("ranks", ranks, images.shape[:3])

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
-from signsal_jax import _checks
+from signsal_jax import _checks, _image_checks
 from signsal_jax._types import AnyArray, ApplyFn, ClassExtrema, Images, Variables
 from signsal_jax.evaluations._scores import check_shape, logits_of, margin_changes
 from signsal_jax.evaluations.claims import claimed_signs
@@ -99,7 +99,7 @@ def rival_place(
     [0.0]
     """
     _checks.check_classifier(apply_fn)
-    _checks.check_image_batch(images)
+    _image_checks.check_image_batch(images)
     _checks.check_key("key", key)
     images, signs, rivals = jnp.asarray(images), jnp.asarray(signs), jnp.asarray(rivals)
     check_shape("signs", signs, images.shape)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from signsal_jax import _checks
+from signsal_jax import _checks, _image_checks
 from signsal_jax._jaxpr import run_once
 from signsal_jax._types import Images
 from signsal_jax._vma import varying_like
@@ -66,7 +66,7 @@ def max_sensitivity(
     >>> found["constant"].tolist()
     [0.0]
     """
-    _checks.check_image_batch(images)
+    _image_checks.check_image_batch(images)
     _checks.check_key("key", key)
     radius = _checks.check_real("radius", radius)
     if not radius > 0:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
-from signsal_jax import _checks
+from signsal_jax import _checks, _image_checks
 from signsal_jax._jaxpr import run_once
 from signsal_jax._precision import at_least_float32, matmul_precision
 from signsal_jax._types import AnyArray, ApplyFn, Images, Variables
@@ -108,7 +108,7 @@ def small_step(
     [2.5, -2.5]
     """
     _checks.check_classifier(apply_fn)
-    _checks.check_image_batch(images)
+    _image_checks.check_image_batch(images)
     images, ranks, signs = jnp.asarray(images), jnp.asarray(ranks), jnp.asarray(signs)
     if ranks.shape != images.shape[:3]:
         raise ValueError(f"ranks: expected shape {images.shape[:3]}, got {ranks.shape}")

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array, export
 from jaxtyping import Int
 
-from signsal_jax import _checks
+from signsal_jax import _checks, _image_checks
 from signsal_jax._jaxpr import inner_programs, trace
 from signsal_jax._types import ApplyFn, Images, Variables
 
@@ -30,7 +30,7 @@ def resolve_chunk(
     _checks.check_class_chunk(class_chunk, auto=True)
     if isinstance(class_chunk, str):
         _checks.check_classifier(apply_fn)
-        _checks.check_image_batch(images)
+        _image_checks.check_image_batch(images)
         program, _, _ = trace(apply_fn, variables, images)
         sizes = list(_array_bytes(program.jaxpr))
         if any(map(export.is_symbolic_dim, sizes)):

@@ -15,7 +15,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from signsal_jax import _checks
+from signsal_jax import _checks, _image_checks
 from signsal_jax._jaxpr import inner_programs
 from signsal_jax._rewrite import run, value_of
 from signsal_jax._types import ApplyFn, Images, Variables
@@ -89,7 +89,7 @@ def narrowest_cut(
     (3, 100, False)
     """
     _checks.check_classifier(apply_fn)
-    _checks.check_image_batch(images)
+    _image_checks.check_image_batch(images)
     images = jnp.asarray(images)
     like = shaped_like(images, images.shape)
     return _find(apply_fn, variables, like, near_images=near_images)

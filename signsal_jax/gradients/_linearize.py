@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Int
 
-from signsal_jax import _checks
+from signsal_jax import _checks, _image_checks
 from signsal_jax._jaxpr import run_once
 from signsal_jax._types import ApplyFn, Gradients, Images, Logits, Variables
 from signsal_jax._vma import check_images_differ, explicitly_sharded, varying_like
@@ -67,8 +67,8 @@ def linearize(
 def check_arguments(apply_fn: Any, images: Any, estimator: Any, output: Any) -> None:
     """Raises what can be known to be wrong before the classifier is called."""
     _checks.check_classifier(apply_fn)
-    _checks.check_image_batch(images)
-    _checks.warn_of_pixel_range(images)
+    _image_checks.check_image_batch(images)
+    _image_checks.warn_of_pixel_range(images)
     _checks.check_member("output", output, OUTPUTS)
     check_estimator(estimator)
 

@@ -9,7 +9,7 @@ from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Float, Int
 
-from signsal_jax import _checks
+from signsal_jax import _checks, _image_checks
 from signsal_jax._types import ApplyFn, ClassExtrema, Images, Logits, Variables
 from signsal_jax.gradients._estimator import Estimator, Pullback
 from signsal_jax.gradients._features import feature_extrema
@@ -112,7 +112,7 @@ def sharded_extrema(
     (1.0, 2)
     """
     _checks.check_class_chunk(class_chunk)
-    _checks.check_image_batch(images)
+    _image_checks.check_image_batch(images)
     _checks.check_mesh(mesh)
     if len(images) % mesh.shape["data"]:
         raise ValueError(

@@ -8,12 +8,13 @@ places and sizes of the chunks in it, and each of them ends in a checksum of its
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import tensorstore
 
 from signsal_jax.study._commits import Commits, name_of
+from signsal_jax.study._layout import Layout
 from signsal_jax.study._place import Folder, StudyError
 
 ARRAYS = "arrays.zarr"
@@ -22,20 +23,8 @@ FILL = {"bool": False, "int32": -1, "float16": "NaN", "float32": "NaN"}
 _CHECKSUM_BYTES = 4
 
 
-class Layout(NamedTuple):
-    """How the arrays of a study are cut: images of a chunk, and chunks of a group."""
-
-    chunk: int
-    group: int = 1
-
-    @property
-    def images(self) -> int:
-        """Of a group."""
-        return self.chunk * self.group
-
-
 def open_zarr(
-    folder: Folder, name: str, spec: Mapping[str, Any], images: int, layout: Layout, *, create: bool
+    folder: Folder, name: str, spec: Mapping[str, Any], layout: Layout, *, create: bool
 ) -> tensorstore.TensorStore:
     """Opens an array, split along `image` alone so that no two groups share a file.
 
@@ -47,7 +36,7 @@ def open_zarr(
     whole = {
         "dtype": spec["dtype"],
         "dimensions": ["image", *spec["dimensions"]],
-        "shape": [images, *spec["shape"]],
+        "shape": [layout.images, *spec["shape"]],
     }
     cut = [layout.chunk, *spec["shape"]]
     return open_in_chunks(folder, name, whole, cut, layout.group, create=create)
@@ -163,14 +152,13 @@ class StudyArray:
         folder: Folder,
         name: str,
         spec: Mapping[str, Any],
-        images: int,
         layout: Layout,
         commits: Commits,
     ):
         self._folder, self._name, self._spec = folder, name, spec
         self._layout, self._commits = layout, commits
         self._zarr: tensorstore.TensorStore | None = None
-        self.shape = (images, *spec["shape"])
+        self.shape = (layout.images, *spec["shape"])
         self.dtype = np.dtype(spec["dtype"])
         self.dimensions = ("image", *spec["dimensions"])
 
@@ -211,18 +199,16 @@ class StudyArray:
         Raises:
           StudyError: as indexing does.
         """
-        start = group * self._layout.images
-        self._rows(np.arange(start, min(start + self._layout.images, len(self))))
+        rows = self._layout.images_of(group)
+        self._rows(np.arange(rows.start, rows.stop))
 
     def _rows(self, rows: np.ndarray) -> np.ndarray:
         if not len(rows):
             return np.zeros((0, *self.shape[1:]), self.dtype)
-        groups = [int(group) for group in np.unique(rows // self._layout.images)]
+        groups = [int(group) for group in np.unique(rows // self._layout.group_images)]
         self.compare(groups)
         if self._zarr is None:
-            self._zarr = open_zarr(
-                self._folder, self._name, self._spec, len(self), self._layout, create=False
-            )
+            self._zarr = open_zarr(self._folder, self._name, self._spec, self._layout, create=False)
         low, high = int(rows.min()), int(rows.max()) + 1
         contiguous = len(rows) == high - low and (np.diff(rows) == 1).all()
         try:
@@ -243,10 +229,9 @@ class StudyArray:
         for group in groups:
             commit = self._commits.read(group)
             if commit is None:
-                start = group * self._layout.images
-                stop = min(start + self._layout.images, len(self))
+                rows = self._layout.images_of(group)
                 raise StudyError(
-                    f"study {self._folder}: group {group} (images {start} to {stop - 1}) is not "
+                    f"study {self._folder}: group {group} (images {rows[0]} to {rows[-1]}) is not "
                     "committed: run the study to its end, or read only the images of available()"
                 )
             expected[group] = commit.get("crc32c", {}).get(self._name)

@@ -21,7 +21,7 @@ class Groups:
     def chunks(self, stop: Callable[[], bool]) -> Iterator[int]:
         """Takes free groups and gives their chunks, without those that another worker has kept."""
         for group in self._leases.claims(stop):
-            chunks = self._store.chunks_of(group)
+            chunks = self._store.layout.chunks_of(group)
             # The last is computed in any case: with it the group is committed.
             kept = self._store.parts.kept() if len(chunks) > 1 else set()
             for chunk in chunks:
@@ -39,7 +39,7 @@ class Groups:
           Whether it was still this worker's: another one has it if this process slept too long.
         """
         group = chunk // self._store.layout.group
-        *others, last = self._store.chunks_of(group)
+        *others, last = self._store.layout.chunks_of(group)
         if not self._leases.holds(group):
             self._leases.release(group)
             return False

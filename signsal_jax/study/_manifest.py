@@ -74,9 +74,9 @@ def status_lines(store: Store) -> list[str]:
     """How far a study is, its pace, and when it will be done."""
     commits = store.commits()
     images = sum(commit["stop"] - commit["start"] for commit in commits)
-    done = sum(len(store.chunks_of(group)) for group in store.committed())
+    done = sum(len(store.layout.chunks_of(group)) for group in store.committed())
     lines = [
-        f"{done} of {store.chunks} chunks, {images} of {store.images} images "
+        f"{done} of {store.layout.chunks} chunks, {images} of {store.images} images "
         f"({images / store.images:.1%})"
     ]
     recent = sorted(commits, key=lambda commit: commit["finished"])[-_RECENT:]

@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 
-from signsal_jax import _checks, data, sharding
+from signsal_jax import _checks, _image_checks, data, sharding
 from signsal_jax._progress import progress
 from signsal_jax.gradients import Cut, Estimator, head_weights
 from signsal_jax.models import Model
@@ -126,16 +126,16 @@ def run_study(
 
     def placed(reader: ChunkReader) -> Iterator[tuple[int, tuple[Array, ...], int]]:
         for chunk, pixels, labels in reader:
-            _checks.check_pixel_range(pixels)
+            _image_checks.check_pixel_range(pixels)
             inputs = [sharding.pad(array, padded)[0] for array in (pixels, labels)]
             yield chunk, tuple(sharding.place(mesh, array) for array in inputs), len(labels)
 
     left = store.uncommitted()
     bar = progress(
         "study",
-        store.chunks,
+        store.layout.chunks,
         "chunk",
-        initial=store.chunks - sum(len(store.chunks_of(group)) for group in left),
+        initial=store.layout.chunks - sum(len(store.layout.chunks_of(group)) for group in left),
     )
     with (
         _Termination() as termination,
@@ -149,7 +149,7 @@ def run_study(
 
         def write(chunk: int, arrays: dict[str, np.ndarray]) -> None:
             if strict and not arrays["valid"].all():
-                number = store.rows(chunk).start + int(np.argmin(arrays["valid"]))
+                number = store.layout.rows(chunk).start + int(np.argmin(arrays["valid"]))
                 raise ValueError(
                     f"{splits[0].name} {config.split}: expected finite logits and gradients, got "
                     f"NaN or infinity at image {number}"
@@ -159,14 +159,15 @@ def run_study(
 
         groups = Groups(config, store, leases)
         while left and not stop():
-            reader = ChunkReader(images, groups.chunks(stop), store.rows, strict=strict)
+            reader = ChunkReader(images, groups.chunks(stop), store.layout.rows, strict=strict)
             with contextlib.closing(reader):
                 run_chunks(lambda *inputs: step(variables, *inputs), placed(reader), write, stop)
             leases.wait(stop)
             left = store.uncommitted()
     if left := store.uncommitted():
+        total = store.layout.groups
         raise UnfinishedError(
-            f"study {store.folder}: stopped at {store.groups - len(left)} of {store.groups} "
+            f"study {store.folder}: stopped at {total - len(left)} of {total} "
             "groups; the same command goes on from there"
         )
     return store.merge()

@@ -9,11 +9,12 @@ import tensorstore
 
 from signsal_jax import _files
 from signsal_jax._extras import figures
-from signsal_jax.study._arrays import ARRAYS, Layout, StudyArray, checksums, open_zarr
+from signsal_jax.study._arrays import ARRAYS, StudyArray, checksums, open_zarr
 from signsal_jax.study._claim import MANIFEST, claim, identity, read_manifest
 from signsal_jax.study._commits import COMMITS, Commits, digest
 from signsal_jax.study._constants import read_constant, write_constant
 from signsal_jax.study._folder import open_folder
+from signsal_jax.study._layout import Layout
 from signsal_jax.study._leases import LEASES, sweep as sweep_leases
 from signsal_jax.study._parts import PARTS, Parts, sweep as sweep_parts
 from signsal_jax.study._place import Folder, StudyError as StudyError
@@ -50,14 +51,14 @@ class Store:
             )
         self.folder, self.root, self.manifest = folder, folder.root, manifest
         self.images, self.chunk = self.manifest["images"], self.manifest["config"]["chunk"]
-        self.layout = Layout(self.chunk, self.manifest.get("group", 1))
+        self.layout = Layout(self.images, self.chunk, self.manifest.get("group", 1))
         ours = digest(identity(self.manifest))
         self.parts = Parts(folder, ours)
         self._commits = Commits(
             folder,
             manifest=ours,
-            groups=self.groups,
-            rows=self.images_of,
+            groups=self.layout.groups,
+            rows=self.layout.images_of,
             signed=self.manifest.get("format", 1) > 1,
         )
         self._zarr: dict[str, tensorstore.TensorStore] = {}  # what `write` writes to
@@ -82,7 +83,7 @@ class Store:
         store._open(folder)
         store._write_where_it_differs(_GROUP, store._group())
         store._zarr = {
-            name: open_zarr(folder, name, spec, store.images, store.layout, create=True)
+            name: open_zarr(folder, name, spec, store.layout, create=True)
             for name, spec in store.manifest["arrays"].items()
         }
         return store
@@ -97,33 +98,10 @@ class Store:
         if self.folder.read([name])[0] != text.encode():
             self.folder.write(name, text)
 
-    @property
-    def chunks(self) -> int:
-        """The number of chunks of the whole study."""
-        return -(-self.images // self.chunk)
-
-    def rows(self, chunk: int) -> range:
-        """The images of a chunk."""
-        return range(chunk * self.chunk, min((chunk + 1) * self.chunk, self.images))
-
-    @property
-    def groups(self) -> int:
-        """The number of groups of the whole study."""
-        return -(-self.images // self.layout.images)
-
-    def chunks_of(self, group: int) -> range:
-        """The chunks of a group."""
-        return range(group * self.layout.group, min((group + 1) * self.layout.group, self.chunks))
-
-    def images_of(self, group: int) -> range:
-        """The images of a group."""
-        chunks = self.chunks_of(group)
-        return range(self.rows(chunks[0]).start, self.rows(chunks[-1]).stop)
-
     def arrays(self) -> dict[str, StudyArray]:
         """The arrays `[image, ...]` by name; an index reads only the chunks that it needs."""
         return {
-            name: StudyArray(self.folder, name, spec, self.images, self.layout, self._commits)
+            name: StudyArray(self.folder, name, spec, self.layout, self._commits)
             for name, spec in self.manifest["arrays"].items()
         }
 
@@ -151,7 +129,7 @@ class Store:
 
     def uncommitted(self) -> list[int]:
         """The numbers of the groups that are left."""
-        return sorted(set(range(self.groups)) - set(self.committed()))
+        return sorted(set(range(self.layout.groups)) - set(self.committed()))
 
     def is_committed(self, group: int) -> bool:
         """Whether a group is committed, by a look at it alone."""
@@ -159,8 +137,8 @@ class Store:
 
     def available(self) -> np.ndarray:
         """The indices of the images that can be read: those of the committed groups."""
-        rows = [np.arange(row.start, row.stop) for row in map(self.images_of, self.committed())]
-        return np.concatenate([np.zeros(0, np.int64), *rows])
+        rows = map(self.layout.images_of, self.committed())
+        return np.concatenate([np.zeros(0, np.int64), *map(np.asarray, rows)])
 
     def strays(self) -> list[str]:
         """A line about each file among the commits that is none: damaged, copied or alien.
@@ -188,7 +166,7 @@ class Store:
           StudyError: the folder has become another study's.
           OSError: no space left (nothing is lost: see the message).
         """
-        rows = self.images_of(group)
+        rows = self.layout.images_of(group)
         with self.folder.explained(), explained_if_full(self.folder, group):
             self._check_ours()
             # In one transaction a shard is written once, not once per chunk.
@@ -239,7 +217,7 @@ class Store:
         self._commits.forget()
         committed, found = self.committed(), self.strays()
         rewritten: dict[str, Any] = {_GROUP: self._group()}
-        if len(committed) == self.groups and self.folder.read([SUMMARY])[0] is not None:
+        if len(committed) == self.layout.groups and self.folder.read([SUMMARY])[0] is not None:
             rewritten[SUMMARY] = self.summary()
         found += damaged_groups(self.arrays().values(), committed)
         found += damaged_constants(self.folder, self.manifest.get("constants", {}))
@@ -253,9 +231,10 @@ class Store:
           StudyError: groups are missing.
         """
         committed, strays = self._commits.scan()
-        if missing := sorted(set(range(self.groups)) - set(committed)):
+        groups = self.layout.groups
+        if missing := sorted(set(range(groups)) - set(committed)):
             raise StudyError(
-                f"study {self.folder}: {len(missing)} of {self.groups} groups are missing, the "
+                f"study {self.folder}: {len(missing)} of {groups} groups are missing, the "
                 f"first is {missing[0]}: run the study again{''.join(f'. {s}' for s in strays[:3])}"
             )
         labelled = self.manifest.get("data", {}).get("labelled", True)

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from signsal_jax import _checks, _files
+from signsal_jax import _checks, _files, _image_checks
 from signsal_jax._types import ApplyFn, Images, Variables
 from signsal_jax.brightness import brightness_maps
 from signsal_jax.gradients import Estimator, class_extrema, has_sign, plain
@@ -83,7 +83,7 @@ def explore(
     True
     """
     _checks.check_classifier(apply_fn)
-    _checks.check_image_batch(images)
+    _image_checks.check_image_batch(images)
     images = np.asarray(images)
     if len(images) > MOST_IMAGES:
         raise ValueError(f"images: expected at most {MOST_IMAGES}, got {len(images)}")

@@ -1,8 +1,10 @@
+import fcntl
 import json
 import os
 import shutil
 import socket
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +59,16 @@ def test_what_is_written_is_read_and_merged(whole):
     assert (summary["images"], summary["correct"], summary["accuracy"]) == (10, 3, 0.3)
     assert summary["mean"]["logits"] == everything.mean(0).tolist()
     assert json.loads((store.root / "summary.json").read_text()) == summary
+
+
+def test_one_that_sleeps_while_it_writes_holds_up_no_other(tmp_path):
+    store = Store.create(tmp_path / "study", MANIFEST)
+    lock = store.root / "arrays.zarr" / "logits" / "c" / "0" / "0.__lock"
+    lock.parent.mkdir(parents=True)
+    with ThreadPoolExecutor(1) as pool, lock.open("w") as held:
+        fcntl.lockf(held, fcntl.LOCK_EX)
+        pool.submit(write, store, 0).result(timeout=60)
+    assert store.committed() == [0]
 
 
 def test_a_commit_appears_whole_and_after_its_data(tmp_path, monkeypatch):

@@ -118,7 +118,11 @@ class LocalFolder(Folder):
         """A file system that is shared by machines has what `create` needs."""
 
     def kvstore(self, name: str) -> dict[str, Any]:
-        return {"driver": "file", "path": f"{self._spelled()}/{name}/"}
+        # With locks, a worker that was put to sleep while it writes a file would hold up the one
+        # that takes over. Both write the same bytes, each by a rename.
+        locking = {"mode": "none"}
+        path = f"{self._spelled()}/{name}/"
+        return {"driver": "file", "path": path, "file_io_locking": locking}
 
     def _spelled(self) -> str:
         """The folder under a name that TensorStore takes: its own, or a link's."""

@@ -32,6 +32,7 @@ SCRIPTS = {
     "scripts/benchmark.py": ("benchmark", "Benchmark"),
     "scripts/precision_study.py": ("precision_study", "PrecisionStudy"),
     "scripts/cifar10_study.py": ("cifar10_study", "Cifar10Study"),
+    "scripts/explorer_figures.py": ("explorer_figures", "Figures"),
     "scripts/kill_study.py": ("kill_study", "KillStudy"),
     "scripts/published_accuracy.py": ("published_accuracy", "PublishedAccuracy"),
     "scripts/sign_figure.py": ("sign_figure", "SignFigure"),

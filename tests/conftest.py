@@ -1,5 +1,6 @@
 """One configuration for every test: eight simulated devices, strict shapes, no hidden warnings."""
 
+import gc
 import os
 
 # Read when JAX starts its CPU backend, which importing alone does not do.
@@ -17,6 +18,9 @@ import jax
 import jaxtyping
 import pytest
 
+# What is compiled stays in caches: millions of objects, which Python would look through again and
+# again for garbage that is not there.
+gc.set_threshold(50_000, 20, 20)
 jax.config.update("jax_num_cpu_devices", 8)
 # Broadcasting an array of lower rank is how a missing batch axis goes unnoticed.
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -50,4 +50,5 @@ def plot_pairs(store: Store, *, axes: Any = None) -> Figure:
             product = norms[:, :, None] * norms[:, None, :]
             values = np.divide(values, product, out=np.zeros_like(values), where=product > 0)
         plot_classes(values.mean(0), names, label=_LABELS[name], axes=axis)
+        axis.images[0].set_clim(-1, 1)  # what both can be, whatever occurs
     return figure

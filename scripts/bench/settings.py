@@ -52,7 +52,6 @@ def _left_alone(function: Any) -> Any:
 def _compiler() -> Compiler:
     """`torch.compile` for a CPU, strict: what it cannot compile is an error, not run as it is."""
     torch._dynamo.reset()  # the networks of earlier cases count toward its limit of recompilations
-    torch._functorch.config.donated_buffer = False  # a loop of backwards needs what it would reuse
     torch._inductor.config.compile_threads = 1  # nothing goes on where the time limit ended it
     # Freezing, for inference alone, lays weights out for oneDNN and folds normalizations into them.
     options = {"freezing": True}

@@ -3,12 +3,15 @@
 Weights need no gradients here (except in training), so no way pays for them.
 """
 
+import importlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from scripts.bench.peer import torch
 from scripts.bench.settings import Compiler, Maker, compiling_network, compiling_whole
+
+_autograd_config = importlib.import_module("torch._functorch.config")
 
 
 @torch.inference_mode()
@@ -20,7 +23,9 @@ def forward(network: Any, images: Any) -> Any:
 def loop_of_backwards(network: Any, images: Any, classes: int) -> tuple[Any, Any]:
     """(b) One forward, then a backward per class: logits `[b, k]`, gradients `[k, b, c, h, w]`."""
     images = images.detach().requires_grad_()
-    logits = network(images)
+    # Otherwise a network compiled here writes its first gradient over what the next ones need.
+    with _autograd_config.patch(donated_buffer=False):
+        logits = network(images)
     rows = [
         torch.autograd.grad(logits[:, index].sum(), images, retain_graph=index + 1 < classes)[0]
         for index in range(classes)

@@ -3,12 +3,15 @@
     pip install -e '.[bench]' && python scripts/benchmark.py --out runs/benchmark
 
 Every case is checked to give the same result on both sides before it is timed. Writes
-benchmark.json and benchmark.md, and growth.png with --growth. Takes about an hour on 2 cores;
---quick shows in a few minutes that everything works. To use fewer cores, on both sides, run it
-under `taskset`.
+benchmark.json and benchmark.md, and growth.png with --growth. PyTorch's ways run in its own memory
+layout and in channels_last, as they are and compiled (needs g++), and the fastest counts. Takes
+hours on 2 cores, most of them for torch.compile; --quick, which compiles nothing, shows in a few
+minutes that everything else works. To use fewer cores, on both sides, run it under `taskset`.
 """
 
 import dataclasses
+import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ from typing import Any
 import jax
 import tyro
 
-from scripts.bench import agreement, cases, growth, streamed, tables, timing
+from scripts.bench import agreement, cases, growth, kept, streamed, tables, timing
 from signsal_jax import _files
 
 
@@ -28,6 +31,8 @@ class Benchmark:
     """Cases such as jacobian-cnn-32, or kinds of them: jacobian, maps, deletion, ..."""
     growth: bool = False
     """Also measure how time grows with classes, images and pixels, and draw growth.png."""
+    keep: bool = False
+    """Keep what `out` has of cases that are not measured again."""
     quick: bool = False
     """Two small images and three rounds: shows that it works, not how fast it is."""
     repeats: int = 15
@@ -52,8 +57,7 @@ def _kind(name: str) -> str:
 
 def run_case(name: str, peak: float, *, quick: bool, repeats: int) -> dict[str, Any]:
     """Makes, checks and times one case."""
-    make, workload = cases.find(name, quick=quick)
-    case = make(workload)
+    workload, case = cases.make(name, quick=quick)
     seconds = timing.interleave({"ours": case.ours, **case.theirs}, repeats)
     times = {way: timing.spread(values) for way, values in seconds.items()}
     ours = times.pop("ours")
@@ -66,6 +70,7 @@ def run_case(name: str, peak: float, *, quick: bool, repeats: int) -> dict[str, 
         "workload": workload.description,
         "ours": ours,
         "theirs": times,
+        "not_compiled": case.failed,
         "fastest": fastest,
         "ratio": timing.spread(rounds) | {"best": best},
         "agreement": case.agreement,
@@ -83,20 +88,28 @@ def write(out: Path, results: dict[str, Any]) -> None:
 
 def run(command: Benchmark) -> dict[str, Any]:
     """Runs the cases one after the other and writes the results after each."""
-    from scripts.bench.torch_networks import torch
+    from scripts.bench.peer import torch
 
     selected = command.selected()
     _files.check_writable(command.out)
+    before = None
+    if command.keep:
+        before = json.loads((command.out / "benchmark.json").read_text(encoding="utf-8"))
+        kept.check(before, quick=command.quick)
     torch.set_num_threads(timing.threads())
     repeats = 3 if command.quick else command.repeats
     results: dict[str, Any] = {
-        "machine": timing.describe_machine(),
+        "machine": timing.describe_machine() | {"wait_policy": os.environ["OMP_WAIT_POLICY"]},
         "matrix_product": timing.matrix_product_rate(),
         "repeats": repeats,
         "quick": command.quick,
         "cases": [],
         "failed": {},
     }
+
+    def all_so_far() -> dict[str, Any]:
+        return kept.merged(before, results) if before else results
+
     peak = results["matrix_product"]["flops_per_second"]
     for name in selected:
         if name == streamed.NAME:
@@ -108,12 +121,12 @@ def run(command: Benchmark) -> dict[str, Any]:
             except agreement.MismatchError as error:
                 results["failed"][name] = str(error)
         print(f"{name}: done", file=sys.stderr, flush=True)
-        write(command.out, results)
+        write(command.out, all_so_far())
     if command.growth:
         results["growth"] = growth.measure(quick=command.quick)
         growth.write_figure(command.out / "growth.png", results["growth"], results["machine"])
-        write(command.out, results)
-    return results
+        write(command.out, all_so_far())
+    return all_so_far()
 
 
 def main() -> int:

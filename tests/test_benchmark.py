@@ -243,7 +243,8 @@ class TestReport:
 class TestCommand:
     def test_cases_by_kind_and_by_name(self, benchmark):
         selected = benchmark.Benchmark(cases=("training", "jacobian-cnn-224")).selected()
-        assert selected == ["jacobian-cnn-224", "training-cnn-32", "training-resnet18-32"]
+        training = ["training-cnn-32", "training-resnet18-32", "training-cnn-224"]
+        assert selected == ["jacobian-cnn-224", *training]
         assert benchmark.Benchmark().selected() == [*cases.names(), streamed.NAME]
 
     def test_an_unknown_case_lists_the_known(self, benchmark):
@@ -252,7 +253,7 @@ class TestCommand:
 
     def test_without_torch_the_error_names_the_extra(self, benchmark, monkeypatch, tmp_path):
         monkeypatch.setitem(sys.modules, "torch", None)
-        monkeypatch.delitem(sys.modules, "scripts.bench.torch_networks", raising=False)
+        monkeypatch.delitem(sys.modules, "scripts.bench.peer", raising=False)
         with pytest.raises(ImportError, match=r"signsal_jax\[bench\]"):
             benchmark.run(benchmark.Benchmark(quick=True, out=tmp_path))
         assert not list(tmp_path.iterdir())
@@ -262,7 +263,9 @@ class TestCommand:
 class TestWithTorch:
     def test_a_tiny_case_from_end_to_end(self, benchmark, tmp_path):
         result = benchmark.run_case("jacobian-cnn-32", 1e11, quick=True, repeats=2)
-        assert len(result["theirs"]) == 3
+        ways = ("loop of backwards", "batched backwards", "vmap(jacrev)")
+        settings = [f"{way}{layout}" for way in ways for layout in ("", ", channels_last")]
+        assert list(result["theirs"]) == settings
         assert result["fastest"] in result["theirs"]
         assert max(result["agreement"].values()) < 1e-4
         tables.render(results() | {"cases": [result]})
@@ -277,7 +280,7 @@ class TestWithTorch:
 
         monkeypatch.setattr(torch_networks, "build", another)
         with pytest.raises(agreement.MismatchError, match="logits"):
-            cases.forward(Workload("cnn", 2, 32))
+            cases.forward(Workload("cnn", 2, 32), compiled=False)
 
     def test_a_case_that_disagrees_fails_the_run_but_not_the_others(
         self, benchmark, monkeypatch, tmp_path
@@ -291,8 +294,10 @@ class TestWithTorch:
         command = benchmark.Benchmark(cases=("training",), quick=True, out=tmp_path)
         found = benchmark.run(command)
         assert found["failed"] == {"training-cnn-32": "loss: expected ..."}
-        assert found["cases"] == [case_result()]
+        assert found["cases"] == [case_result()] * 2
         assert "not timed" in (tmp_path / "benchmark.md").read_text()
 
     def test_resnet18_computes_the_same(self):
-        assert cases.forward(Workload("resnet18", 2, 32)).agreement["logits"] < 1e-4
+        found = cases.forward(Workload("resnet18", 2, 32), compiled=False).agreement
+        assert list(found) == ["logits, forward", "logits, forward, channels_last"]
+        assert max(found.values()) < 1e-4

@@ -98,31 +98,50 @@ def overview(results: Mapping[str, Any]) -> str:
     )
 
 
+def _machine(run: Mapping[str, Any]) -> str:
+    machine, rate = run["machine"], run["matrix_product"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    policy = f"OMP_WAIT_POLICY={machine['wait_policy']}, " if "wait_policy" in machine else ""
+    return (
+        f"{machine['cpu']}, {machine['threads']} threads on both sides; {policy}{versions}. "
+        f"Medians of {run['repeats']} rounds. Peak: {rate['flops_per_second'] / 1e9:.0f} GFLOP/s, "
+        f"measured with a float32 matrix product of size {rate['size']:.0f}."
+    )
+
+
+def _ways(case: Mapping[str, Any]) -> list[list[str]]:
+    """Every way of PyTorch's, and its time or the reason why it was not compiled."""
+    times = {way: _seconds(found["median"]) for way, found in case["theirs"].items()}
+    # The ways of runs before any was compiled have no reasons.
+    reasons = {
+        way: f"failed, {reason}".replace("|", r"\|")
+        for way, reason in case.get("not_compiled", {}).items()
+    }
+    title = f"{case['kind']}, {case['workload']}"
+    return [[title, way, found] for way, found in (times | reasons).items()]
+
+
 def render(results: Mapping[str, Any]) -> str:
     """The whole report: machine, cases, and every PyTorch way."""
-    machine, rate = results["machine"], results["matrix_product"]
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     parts = [
         "# Benchmark",
-        f"{machine['cpu']}, {machine['threads']} threads on both sides; {versions}. Medians of "
-        f"{results['repeats']} rounds, both sides in turn, float32. PyTorch / ours is the median "
+        f"{_machine(results)} Both sides in turn, float32. PyTorch / ours is the median "
         "of the rounds' ratios, with their quartiles. Best rounds compares each side's fastest "
-        "round, which other work on the machine disturbs least. Peak: "
-        f"{rate['flops_per_second'] / 1e9:.0f} GFLOP/s, measured with a float32 matrix product of "
-        f"size {rate['size']:.0f}.",
+        "round, which other work on the machine disturbs least.",
+    ]
+    parts += [
+        f"Kept from an earlier run: {', '.join(run['names'])}. {_machine(run)}"
+        for run in results.get("earlier", [])
     ]
     if results["quick"]:
         parts.append("**A quick run on tiny batches: it shows that it works, not how fast.**")
     if results["cases"]:
-        parts.append(markdown_table(_HEADER, [_case_row(case) for case in results["cases"]]))
-        ways = [
-            [f"{case['kind']}, {case['workload']}", name, _seconds(times["median"])]
-            for case in results["cases"]
-            for name, times in case["theirs"].items()
-            if len(case["theirs"]) > 1
+        ways = [row for case in results["cases"] for row in _ways(case)]
+        parts += [
+            markdown_table(_HEADER, [_case_row(case) for case in results["cases"]]),
+            "## Every PyTorch way",
+            markdown_table(("case", "way", "time"), ways),
         ]
-        if ways:
-            parts += ["## Every PyTorch way", markdown_table(("case", "way", "time"), ways)]
     parts += [f"**{name}: not timed, {reason}**" for name, reason in results["failed"].items()]
     if "streamed" in results:
         parts += _streamed(results["streamed"])

@@ -3,19 +3,29 @@
 Weights need no gradients here (except in training), so no way pays for them.
 """
 
+import importlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from signsal_jax._extras import extra
+from scripts.bench.peer import torch
+from scripts.bench.settings import Compiler, Maker, compiling_network, compiling_whole
 
-torch = extra("torch", "bench")
+_autograd_config = importlib.import_module("torch._functorch.config")
+
+
+@torch.inference_mode()
+def forward(network: Any, images: Any) -> Any:
+    """The forward pass, without anything that gradients would need."""
+    return network(images)
 
 
 def loop_of_backwards(network: Any, images: Any, classes: int) -> tuple[Any, Any]:
     """(b) One forward, then a backward per class: logits `[b, k]`, gradients `[k, b, c, h, w]`."""
     images = images.detach().requires_grad_()
-    logits = network(images)
+    # Otherwise a network compiled here writes its first gradient over what the next ones need.
+    with _autograd_config.patch(donated_buffer=False):
+        logits = network(images)
     rows = [
         torch.autograd.grad(logits[:, index].sum(), images, retain_graph=index + 1 < classes)[0]
         for index in range(classes)
@@ -43,11 +53,13 @@ def vmap_of_jacrev(network: Any, images: Any, classes: int) -> tuple[Any, Any]:
     return logits, rows.transpose(0, 1)
 
 
-JACOBIANS: dict[str, Callable[[Any, Any, int], tuple[Any, Any]]] = {
-    "loop of backwards": loop_of_backwards,
-    "batched backwards": batched_backwards,
-    "vmap(jacrev)": vmap_of_jacrev,
-}
+def jacobians(classes: int) -> dict[str, Maker]:
+    """The ways to the Jacobian of all classes."""
+    return {
+        "loop of backwards": compiling_network(loop_of_backwards, classes),
+        "batched backwards": compiling_network(batched_backwards, classes),
+        "vmap(jacrev)": compiling_whole(vmap_of_jacrev, classes),
+    }
 
 
 def _one_gradient(network: Any, images: Any, index: int | None = None) -> tuple[Any, Any]:
@@ -87,11 +99,10 @@ def five_maps(network: Any, images: Any, classes: int) -> dict[str, Any]:
     }
 
 
-@torch.no_grad()
-def deletion_curve(
+def _deletion_curve(
     network: Any, images: Any, maps: Any, fill: float, fractions: Sequence[float]
 ) -> Any:
-    """The authors' way: per fraction, sort, delete and classify both; agreement `[b, f]`."""
+    """Per fraction, sort, delete and classify both; agreement `[b, f]`."""
     agreements = []
     for fraction in fractions:
         flat = maps.flatten(1)
@@ -102,16 +113,47 @@ def deletion_curve(
     return torch.stack(agreements, 1)
 
 
-def make_training_step(network: Any, images: Any, labels: Any) -> Callable[[], float]:
-    """Makes a step with the paper's optimizer, always on one batch; the step returns the loss."""
-    network.train().requires_grad_()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.01)
+@torch.inference_mode()
+def deletion_curves(
+    network: Any,
+    images: Any,
+    curves: Mapping[tuple[str, str], tuple[float, Any]],
+    fractions: Sequence[float],
+) -> dict[tuple[str, str], Any]:
+    """The authors' way: curve by curve, each given by its fill and maps."""
+    return {
+        curve: _deletion_curve(network, images, maps, fill, fractions)
+        for curve, (fill, maps) in curves.items()
+    }
 
-    def step() -> float:
-        optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(network(images), labels)
-        loss.backward()
-        optimizer.step()
-        return loss.item()
 
-    return step
+def training_step(labels: Any, *, fused: bool) -> Maker:
+    """Makes a step with the paper's optimizer, always on one batch.
+
+    The step returns the loss and the gradients by the names of the parameters.
+    """
+
+    def make(network: Any, images: Any, compiler: Compiler) -> Callable[[], tuple[float, dict]]:
+        network.train().requires_grad_()
+        settings = {"lr": 1e-3, "weight_decay": 0.01, "fused": fused}
+        optimizer = torch.optim.AdamW(network.parameters(), **settings)
+        compiled = compiler(network)
+
+        def step() -> tuple[float, dict[str, Any]]:
+            optimizer.zero_grad()
+            loss = torch.nn.functional.cross_entropy(compiled(images), labels)
+            loss.backward()
+            optimizer.step()
+            return loss.item(), {name: p.grad for name, p in network.named_parameters()}
+
+        return step
+
+    return make
+
+
+def training_steps(labels: Any) -> dict[str, Maker]:
+    """The step with the optimizer as it is by default, and with its updates as one operation."""
+    return {
+        "training step": training_step(labels, fused=False),
+        "training step, fused AdamW": training_step(labels, fused=True),
+    }

@@ -5,9 +5,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from signsal_jax._extras import extra
+from scripts.bench.peer import torch
 
-torch = extra("torch", "bench")
 nn, relu = torch.nn, torch.relu
 
 

@@ -5,7 +5,7 @@
 Explains the four photographs of `scripts/demo_photos.sh` and evaluates cnn-cifar10 on 200 test
 images, with small steps; DIR holds CIFAR-10 as TFDS prepares it. Writes
 docs/figures/explorer-photo.jpg and explorer-evaluation.jpg, and prints the size of each page. Takes
-some five minutes on 2 cores.
+some ten minutes of processor time.
 """
 
 import dataclasses
@@ -20,9 +20,9 @@ import skimage
 import tyro
 from PIL import Image
 
+from scripts.methods_figure import PHOTOS
 from signsal_jax import _files, cli
 
-PHOTOS = ("chelsea.png", "coffee.png", "rocket.jpg", "astronaut.png")
 # What each page shows, as its address says it.
 PHOTO_VIEW = "image=0&row=112&column=100&order=positive&fill=blur&share=4"
 EVALUATION_VIEW = "image=3&row=13&column=12&order=positive&fill=black&share=2&steps=positive"

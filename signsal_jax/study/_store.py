@@ -30,9 +30,9 @@ _GROUP = f"{ARRAYS}/zarr.json"
 class Store:
     """The arrays of a study folder and which of their groups are committed.
 
-    Every array has the dimension `image` first. `chunk` images are computed together, and a group
-    of one or more chunks is stored together. A group counts once `commits/NUMBER.json` exists,
-    which is written after all its data is durable.
+    Every array has the dimension `image` first; `layout` cuts it into chunks, which are computed
+    together, and groups of chunks, which are stored together. A group counts once
+    `commits/NUMBER.json` exists, which is written after all its data is durable.
     """
 
     def __init__(self, root: Any):
@@ -50,8 +50,8 @@ class Store:
                 f"study {folder}: expected a folder made by signsal study, no {folder}/{MANIFEST}"
             )
         self.folder, self.root, self.manifest = folder, folder.root, manifest
-        self.images, self.chunk = self.manifest["images"], self.manifest["config"]["chunk"]
-        self.layout = Layout(self.images, self.chunk, self.manifest.get("group", 1))
+        self.images, chunk = manifest["images"], manifest["config"]["chunk"]
+        self.layout = Layout(self.images, chunk, manifest.get("group", 1))
         ours = digest(identity(self.manifest))
         self.parts = Parts(folder, ours)
         self._commits = Commits(

@@ -18,6 +18,7 @@ _jaxpr
 _methods
 _precision
 _rewrite
+_sorting
 _types
 _vma
 data.arrays

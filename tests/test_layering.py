@@ -13,7 +13,7 @@ PACKAGE = "signsal_jax"
 # The floors of the house, by dotted prefix: a module imports only from floors below its own, and
 # the files of one prefix may import each other. A new module is placed here on purpose.
 FLOORS = (
-    ("_types", "_checks", "_image_checks", "_extras", "_precision", "_jaxpr", "_vma"),
+    ("_types", "_checks", "_image_checks", "_extras", "_precision", "_jaxpr", "_sorting", "_vma"),
     ("scaling", "metrics", "sharding", "weights", "_rewrite", "_two_class"),
     ("nn",),
     ("gradients",),

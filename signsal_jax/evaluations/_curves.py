@@ -19,8 +19,10 @@ from signsal_jax.evaluations.entry import ArraySpec, NetworkResult, Options
 from signsal_jax.evaluations.perturbation import deleted_counts, deletion_masks, fill_values
 
 # On CPU one batch of all curves is fastest while it is small, and two fractions per step let
-# operations that use all cores overlap with those that use one.
+# operations that use all cores overlap with those that use one. Where a fill is computed, smaller
+# batches stay in the cache.
 _CPU_PIXELS = 2**20
+_CPU_PIXELS_COMPUTED = 2**18
 _CPU_FRACTIONS = 2
 
 
@@ -88,6 +90,7 @@ def perturbation_curves(
                 [overwritten[name][changed] for _, name in curves],
                 [_filling(fills[fill], images) for fill, _ in curves],
                 predicted,
+                _CPU_PIXELS_COMPUTED if any(map(callable, fills.values())) else _CPU_PIXELS,
             )
         agreement = agreement.at[changed].set(agreeing)
         valid &= numbers.all(0)
@@ -145,8 +148,12 @@ def _agreements(
     masks: list[Bool[Array, "f b h w"]],
     fills: list[Filling],
     predicted: Int[Array, " b"],
+    cpu_pixels: int,
 ) -> tuple[Bool[Array, "f n b"], Bool[Array, "f n b"]]:
-    """Returns, for `n` masks and fills, the agreement and whether no logit was NaN."""
+    """Returns, for `n` masks and fills, the agreement and whether no logit was NaN.
+
+    On CPU, about `cpu_pixels` are classified at once.
+    """
 
     def judge(deleted: Array) -> tuple[Array, Array]:
         logits = apply_fn(variables, deleted)
@@ -173,7 +180,7 @@ def _agreements(
     if export.is_symbolic_dim(pixels):
         curves = 1  # the batch may be of any size
     else:
-        curves = min(max(_CPU_PIXELS // max(pixels, 1), 1), len(masks))
+        curves = min(max(cpu_pixels // max(pixels, 1), 1), len(masks))
     by_platform = functools.partial(
         jax.lax.platform_dependent,
         cpu=over_fractions(curves, _CPU_FRACTIONS if curves == len(masks) else 1),

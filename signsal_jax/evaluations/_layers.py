@@ -68,18 +68,20 @@ def _first_uses(
     return [of(variable) for variable in program.outvars]
 
 
-def randomized(variables: Variables, layers: Sequence[int], key: jax.Array, top: int) -> Variables:
+def randomized(
+    variables: Variables, layers: Sequence[int], key: jax.Array, top: int | jax.Array
+) -> Variables:
     """Returns the variables with the last `top` layers' weights shuffled, leaf by leaf.
 
     A shuffled leaf has the distribution that it was trained to have, and nothing else of it. The
     same key shuffles a leaf in the same way, however many layers are.
     """
     leaves, tree = jax.tree.flatten(variables)
-    first = max(layers) + 1 - top
+    first = jnp.maximum(max(layers) + 1 - top, 0)
     found = []
     for place, (leaf, layer) in enumerate(zip(leaves, layers, strict=True)):
-        if layer >= max(first, 0) and jnp.issubdtype(leaf.dtype, jnp.floating):
+        if layer >= 0 and jnp.issubdtype(leaf.dtype, jnp.floating):
             flat = jax.random.permutation(jax.random.fold_in(key, place), leaf.reshape(-1))
-            leaf = flat.reshape(leaf.shape)
+            leaf = jnp.where(layer >= first, flat.reshape(leaf.shape), leaf)
         found.append(leaf)
     return jax.tree.unflatten(tree, found)

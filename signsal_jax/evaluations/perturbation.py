@@ -10,6 +10,7 @@ from jax import Array
 from jaxtyping import Bool, Float
 
 from signsal_jax import _checks, _image_checks
+from signsal_jax._sorting import ascending, inverse_permutation
 from signsal_jax._types import AnyArray, Images
 
 PAPER_FRACTIONS = (0.0, 0.03, 0.05, 0.07, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -101,7 +102,7 @@ def deletion_masks(
     size = flat.shape[1]
     counts = deleted_counts(fractions, size)
     if rule == "paper":
-        descending = jnp.sort(flat, axis=1, descending=True)
+        descending = jnp.flip(ascending(flat), 1)
         # At f = 1 the position is one past the end: the threshold is then below every value.
         threshold = jnp.where(
             counts[None] < size, descending[:, np.minimum(counts, size - 1)], -jnp.inf
@@ -112,7 +113,7 @@ def deletion_masks(
         given = np.random.default_rng(_ORDER_SEED).permutation(size)
         taken = flat[:, given] if rule == "completed" else flat
         order = jnp.argsort(taken, axis=1, stable=True, descending=True)
-        rank = jnp.argsort(order, axis=1)
+        rank = inverse_permutation(order)
         if rule == "completed":
             rank = rank[:, np.argsort(given)]
         masks = rank[None] < counts[:, None, None]

@@ -9,9 +9,10 @@ from jax import Array
 from jaxtyping import Float
 
 from signsal_jax import _checks, _image_checks
+from signsal_jax._jaxpr import run_once
 from signsal_jax._types import ApplyFn, Images, Variables
 from signsal_jax.evaluations._layers import layer_numbers, randomized
-from signsal_jax.evaluations._ranks import rank_correlation
+from signsal_jax.evaluations._ranks import unit_ranks
 from signsal_jax.evaluations.claims import claimed_values
 from signsal_jax.evaluations.entry import (
     GRADIENTS,
@@ -97,20 +98,30 @@ def model_randomization(
     if not count:
         raise ValueError("variables: expected weights that the classifier uses, got none")
     before = dict(explain(variables))
-    correlations: dict[str, list[Array]] = {name: [] for name in before}
-    after: dict[str, Array] = {}
-    for top in (1, -(-count // 2), count):
-        after = dict(explain(randomized(variables, layers, key, top)))
-        for name, values in before.items():
-            pairs = (values, after[name]), (jnp.abs(values), jnp.abs(after[name]))
-            scores = [rank_correlation(*map(_flat, pair)) for pair in pairs]
-            correlations[name].append(jnp.stack(scores, 1))
+    own = {name: _ranks(values) for name, values in before.items()}
+
+    def compare(top: Array) -> dict[str, tuple[Array, Array]]:
+        """By name, the correlations with the map of the network itself, and the entropy."""
+        found = {}
+        for name, values in explain(randomized(variables, layers, key, top)).items():
+            pairs = zip(own[name], _ranks(values), strict=True)
+            scores = [(first * second).sum(1) for first, second in pairs]
+            found[name] = jnp.stack(scores, 1), _entropy(_flat(values))
+        return found
+
+    tops = jnp.asarray([1, -(-count // 2), count])
+    compared = run_once(lambda tops: jax.lax.map(compare, tops), tops)
     found = {}
-    for name, values in before.items():
-        own = _entropy(_flat(values))
-        rise = (_entropy(_flat(after[name])) - own) / jnp.where(own == 0, jnp.nan, own)
-        found[name] = Randomization(jnp.stack(correlations[name], 1), rise)
+    for name, (correlations, entropies) in compared.items():
+        entropy = _entropy(_flat(before[name]))
+        rise = (entropies[-1] - entropy) / jnp.where(entropy == 0, jnp.nan, entropy)
+        found[name] = Randomization(jnp.moveaxis(correlations, 0, 1), rise)
     return found
+
+
+def _ranks(values: Array) -> tuple[Float[Array, "b n"], Float[Array, "b n"]]:
+    """Of signed values and of their magnitudes, as in `RANDOMIZATION_SCORES`."""
+    return unit_ranks(_flat(values)), unit_ranks(_flat(jnp.abs(values)))
 
 
 def _flat(values: Array) -> Float[Array, "b n"]:

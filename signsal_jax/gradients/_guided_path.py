@@ -13,6 +13,7 @@ from jax import Array
 from signsal_jax import _checks
 from signsal_jax._jaxpr import run_once
 from signsal_jax._precision import at_least_float32, matmul_precision
+from signsal_jax._sorting import inverse_permutation
 from signsal_jax._types import ApplyFn, Gradients, Images, Logits, Variables
 from signsal_jax._vma import varying_like
 from signsal_jax.gradients._baseline import baseline_of, check_baseline
@@ -110,8 +111,7 @@ class GuidedIntegratedGradients:
         rounds = -(-size.shape[1] // count) + 1
         done = jnp.zeros_like(target, bool) & (target < 0)
         (here, _), _ = jax.lax.scan(move_some, (ordered(here), done), length=rounds)
-        back = jnp.argsort(order, axis=1)
-        return jnp.take_along_axis(here, back, axis=1)
+        return jnp.take_along_axis(here, inverse_permutation(order), axis=1)
 
 
 def guided_integrated_gradients(

@@ -96,10 +96,13 @@ def assert_same(apply_fn, variables, images, **settings):
         extrema(apply_fn, through, variables, images, **settings)
         for through in ("scores", "features")
     )
-    for name in ("highest_class", "lowest_class"):
-        same = np.asarray(getattr(found, name) == getattr(by_scores, name))
-        assert same.mean() >= 0.9999
     rounding = 1e-5 * float(np.abs(np.asarray(exact.gradient)).max())
+    for name in ("highest", "lowest"):
+        other = np.asarray(getattr(found, name + "_class") != getattr(by_scores, name + "_class"))
+        # In 99.99 % of entries the same class; a small network has room for one tie in all.
+        assert other.sum() <= max(1, 1e-4 * other.size)
+        gap = np.abs(np.asarray(getattr(found, name) - getattr(by_scores, name)))
+        assert (gap < rounding).all()
     for sign, name in ((1, "highest"), (-1, "lowest")):
         margins = [sign * (one.gradient - getattr(one, name)) for one in (by_scores, found)]
         differ = (margins[0] > 0) != (margins[1] > 0)

@@ -7,6 +7,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import kubernetes_validate
 import pytest
 import tyro
 import yaml
@@ -31,6 +32,17 @@ def test_the_commands_in_the_files_are_ones_of_signsal():
     words = shlex.split(line)
     assert words[:3] == ["exec", "signsal", "study"]
     assert parsed(words[3:]).out == "s3://b/d"
+
+
+def test_the_jobs_of_the_jobset_are_ones_of_kubernetes():
+    (job,) = yaml.safe_load((LAUNCH / "jobset.yaml").read_text())["spec"]["replicatedJobs"]
+    whole = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "worker"}}
+    whole |= job["template"]
+    version = kubernetes_validate.latest_version()
+    kubernetes_validate.validate(whole, version, strict=True)
+    whole["spec"]["podFailurePolicy"]["rules"][0]["onExitCodes"]["operators"] = "In"
+    with pytest.raises(kubernetes_validate.ValidationError, match="operators"):
+        kubernetes_validate.validate(whole, version, strict=True)
 
 
 @pytest.fixture

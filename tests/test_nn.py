@@ -16,7 +16,7 @@ CONVOLUTIONS = {
     "stem": (2, 14, 15, 3, 8, 7, 2, 3, 1),
     "stem of even size": (1, 16, 12, 3, 4, 7, 2, 3, 1),
     "small stem": (2, 9, 8, 3, 8, 3, 2, 1, 1),
-    "wide stem": (1, 9, 131, 3, 4, 7, 2, 3, 1),
+    "wide stem": (1, 9, 131, 6, 4, 7, 2, 3, 1),
     "stem stride past the window": (1, 8, 11, 3, 4, 2, 3, 0, 1),
     "patches": (2, 8, 9, 3, 8, 4, 4, 0, 1),
     "stem without padding": (1, 11, 11, 1, 4, 5, 3, 0, 1),
@@ -56,7 +56,8 @@ POOLS = {
 
 # The form that the case is there for: of the forward pass, and of the tangents of the images.
 FORMS = {
-    "stem": ("convolve", "images_by_blocks"),
+    "stem": ("space_to_depth", "images_by_blocks"),
+    "stem without padding": ("convolve", "images_by_blocks"),
     "wide stem": ("space_to_depth", "images_by_blocks"),
     "dense 2x2": ("dense", "dense"),
     "small map strided": ("convolve", "images_by_products"),

@@ -17,7 +17,10 @@ Form = Callable[[Array, Array], Array]
 # and 224x224.
 _MAX_DENSE_PAIRS = 16  # input pixels times output pixels of a convolution done as one product
 _MAX_STEM_CHANNELS = 16  # with so few, a strided convolution is done in blocks of pixels
-_MIN_STEM_WIDTH = 64  # narrower outputs do not pay for the blocks in the forward pass
+# In the forward pass of a stem, blocks pay for few channels but one (for three, XLA takes up to four
+# times as long), and for others where the outputs are wide.
+_BLOCKED_CHANNELS = (2, 3, 4)
+_MIN_STEM_WIDTH = 64
 _MIN_STRIDED_OUTPUT = 4  # below, holes between the pixels of the cotangent are most of it
 _MAX_ROWS_WINDOW = 3  # a wider one would copy the cotangent too often for its kernel's pullback
 _MIN_STREAMED_BYTES = 12 * 2**20  # of images and outputs: more than a cache holds
@@ -120,9 +123,9 @@ def _strided(geometry: Geometry, sizes: list[int], streamed: bool) -> Forms:
             one_by_one=streamed,
             **settings,
         )
-        wide = sizes[1] >= _MIN_STEM_WIDTH
+        blocked = geometry.channels in _BLOCKED_CHANNELS or sizes[1] >= _MIN_STEM_WIDTH
         return Forms(
-            functools.partial(_blocks.space_to_depth, **settings) if wide else ordinary.outputs,
+            functools.partial(_blocks.space_to_depth, **settings) if blocked else ordinary.outputs,
             _pullback(_pullbacks.images_by_blocks, geometry),
             by_blocks,
         )

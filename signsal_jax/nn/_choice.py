@@ -17,8 +17,8 @@ Form = Callable[[Array, Array], Array]
 # and 224x224.
 _MAX_DENSE_PAIRS = 16  # input pixels times output pixels of a convolution done as one product
 _MAX_STEM_CHANNELS = 16  # with so few, a strided convolution is done in blocks of pixels
-# In the forward pass of a stem, blocks pay for few channels but one (for three, XLA takes up to four
-# times as long), and for others where the outputs are wide.
+# In the forward pass of a stem, blocks pay for few channels but one (for three, XLA's own takes up
+# to four times as long), and for others where the outputs are wide.
 _BLOCKED_CHANNELS = (2, 3, 4)
 _MIN_STEM_WIDTH = 64
 _MIN_STRIDED_OUTPUT = 4  # below, holes between the pixels of the cotangent are most of it

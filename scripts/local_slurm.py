@@ -37,7 +37,6 @@ SchedulerType=sched/builtin
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 ReturnToService=2
-KillWait={kill_wait}
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus}
 PartitionName=all Nodes=ALL Default=YES State=UP
 """
@@ -49,18 +48,16 @@ def missing() -> list[str]:
 
 
 @contextlib.contextmanager
-def slurm(folder: Path, *, cpus: int = 2, kill_wait: int = 30) -> Iterator[dict[str, str]]:
+def slurm(folder: Path) -> Iterator[dict[str, str]]:
     """Runs a cluster; gives the environment in which `sbatch` and `scontrol` find it.
 
     Args:
       folder: an empty one, for its state and its logs; only the user may write in it.
-      cpus: processors that it believes to have.
-      kill_wait: seconds between SIGTERM and SIGKILL.
 
     Raises:
       RuntimeError: it does not start.
     """
-    key, cpus = folder / "munge.key", min(cpus, os.cpu_count() or 1)
+    key = folder / "munge.key"
     key.write_bytes(os.urandom(1024))
     key.chmod(0o600)
     (folder / "state").mkdir()
@@ -74,8 +71,7 @@ def slurm(folder: Path, *, cpus: int = 2, kill_wait: int = 30) -> Iterator[dict[
             user=user,
             controller_port=free_port(),
             node_port=free_port(),
-            cpus=cpus,
-            kill_wait=kill_wait,
+            cpus=os.cpu_count(),
         )
     )
     environment = {"SLURM_CONF": str(folder / "slurm.conf")}

@@ -98,9 +98,8 @@ def assert_same(apply_fn, variables, images, **settings):
     )
     rounding = 1e-5 * float(np.abs(np.asarray(exact.gradient)).max())
     for name in ("highest", "lowest"):
-        other = np.asarray(getattr(found, name + "_class") != getattr(by_scores, name + "_class"))
-        # In 99.99 % of entries the same class; a small network has room for one tie in all.
-        assert other.sum() <= max(1, 1e-4 * other.size)
+        same = np.asarray(getattr(found, name + "_class") == getattr(by_scores, name + "_class"))
+        assert same.mean() >= 0.9999
         gap = np.abs(np.asarray(getattr(found, name) - getattr(by_scores, name)))
         assert (gap < rounding).all()
     for sign, name in ((1, "highest"), (-1, "lowest")):

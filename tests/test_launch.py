@@ -70,6 +70,15 @@ def test_slurm_starts_again_what_was_stopped_and_nothing_else(programs, status):
     assert programs.calls() == ["signsal study --out a b", *requeued]
 
 
+def test_slurm_starts_only_the_stopped_task_of_an_array_again(programs, monkeypatch):
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    programs("signsal", "exit 75")
+    programs("scontrol", "")
+    subprocess.run([LAUNCH / "slurm.sh"])
+    assert programs.calls()[-1] == "scontrol requeue 7_3"
+
+
 def test_slurm_passes_the_signal_on_and_waits(programs, tmp_path):
     programs("signsal", "trap 'sleep 0.3; exit 75' TERM; touch up; while :; do sleep 0.05; done")
     programs("scontrol", "")

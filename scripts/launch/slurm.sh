@@ -13,15 +13,19 @@ set -uo pipefail
 
 signsal study "$@" &
 worker=$!
-# Slurm signals this shell, which passes it on and goes on waiting.
-trap 'kill -TERM "$worker"' TERM
-wait "$worker"
-status=$?
-if kill -0 "$worker" 2>/dev/null; then
+# Slurm signals this shell, which passes it on and goes on waiting, as often as it comes.
+trap 'told=yes; kill -TERM "$worker"' TERM
+told=yes
+while [[ -n "$told" ]]; do
+  told=
   wait "$worker"
   status=$?
-fi
+done
 if [[ $status -eq 75 && -n "${SLURM_JOB_ID:-}" ]]; then
+  # One task of an array has the number of the whole array, which would start all tasks again.
+  if [[ -n "${SLURM_ARRAY_JOB_ID:-}" ]]; then
+    SLURM_JOB_ID="${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
+  fi
   scontrol requeue "$SLURM_JOB_ID"
 fi
 exit "$status"

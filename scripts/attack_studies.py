@@ -26,7 +26,8 @@ import numpy as np
 import tyro
 
 from signsal_jax import checkpoint
-from signsal_jax.study import Store, StudyError, open_study
+from signsal_jax.study import StudyError, open_study
+from signsal_jax.study._writer import Writer
 
 _IMAGES, _CHUNK = 10, 4
 _RUN = {"model": "cnn", "class_names": ["a", "b"], "image_shape": [8, 8, 1]}
@@ -76,7 +77,7 @@ def run_study(out: Path, configuration: int) -> None:
     Raises:
       StudyError: the folder belongs to another study.
     """
-    store, values = Store.create(out, manifest(configuration)), truth(configuration)
+    store, values = Writer(out, manifest(configuration)), truth(configuration)
     for chunk in range(store.layout.chunks):
         rows = store.layout.rows(chunk)
         arrays = {name: array[rows.start : rows.stop] for name, array in values.items()}

@@ -10,10 +10,11 @@ from scripts.local_gcs import gcs_server
 from scripts.local_s3 import s3_server
 from scripts.proxy import Reply, proxy
 from signsal_jax import sharding
-from signsal_jax.study import Store, StudyError, UnfinishedError, open_study, run_study
+from signsal_jax.study import StudyError, UnfinishedError, open_study, run_study
 from signsal_jax.study._folder import open_folder
 from signsal_jax.study._leases import Leases
 from signsal_jax.study._workers import Worker
+from signsal_jax.study._writer import Writer
 from tests import study_worker
 
 
@@ -53,14 +54,14 @@ def local(tmp_path_factory):
 
 def test_a_study_in_a_bucket_has_the_bits_of_one_in_a_folder(bucket, local, monkeypatch):
     out = f"{bucket}/studies/whole"
-    write = Store.write
+    write = Writer.write
 
     def interrupted(store, *group):
         signal.raise_signal(signal.SIGTERM)
         return write(store, *group)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "write", interrupted)
+        patch.setattr(Writer, "write", interrupted)
         with pytest.raises(UnfinishedError, match=rf"{out}: stopped at [1-2] of 3"):
             run(out)
     assert 0 < len(open_study(out).committed()) < 3
@@ -174,14 +175,14 @@ def test_a_gcs_server_that_forgets_conditions_is_refused(tmp_path, monkeypatch):
 def test_what_is_lost_in_between_is_named_and_costs_nothing_committed(
     trouble, kind, message, local, monkeypatch
 ):
-    out, write = f"s3://bucket/{kind}", Store.write
+    out, write = f"s3://bucket/{kind}", Writer.write
 
     def troubled(store, group, *rest):
         trouble.kind = kind if group else None
         return write(store, group, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "write", troubled)
+        patch.setattr(Writer, "write", troubled)
         with pytest.raises(StudyError, match=f"s3://bucket/{kind}.*{message}"):
             run(out)
     with pytest.raises(StudyError, match="s3://bucket"):

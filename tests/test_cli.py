@@ -20,7 +20,8 @@ from signsal_jax.data.photos import read_image
 from signsal_jax.evaluations.deletion import PAPER_CURVES
 from signsal_jax.maps import METHODS
 from signsal_jax.models import Model
-from signsal_jax.study import Store, StudyConfig, open_study
+from signsal_jax.study import StudyConfig, open_study
+from signsal_jax.study._writer import Writer
 from tests import runs, toys
 
 NAMES, SHAPE = ("cat", "dog", "eel"), (16, 16, 1)
@@ -681,7 +682,7 @@ def test_evaluate_end_to_end(toy, tmp_path, capsys, sets):
 
 def test_a_half_finished_evaluation_is_reported_as_such(toy, tmp_path, capsys, sets, monkeypatch):
     out = tmp_path / "report"
-    write = Store.write
+    write = Writer.write
 
     def stopped(self, *arguments):
         write(self, *arguments)
@@ -689,7 +690,7 @@ def test_a_half_finished_evaluation_is_reported_as_such(toy, tmp_path, capsys, s
 
     arguments = ["evaluate", *EVALUATION, "--run", tmp_path, "--out", out]
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "write", stopped)
+        patch.setattr(Writer, "write", stopped)
         assert signsal(*arguments) == 130
     capsys.readouterr()
     assert signsal("report", out) == 0

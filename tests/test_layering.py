@@ -63,6 +63,7 @@ HOST = (
     "study._sums",
     "study._verify",
     "study._workers",
+    "study._writer",
     "truth.run",
     "truth.training",
 )

@@ -10,7 +10,8 @@ import pytest
 from flax import nnx
 
 from signsal_jax import checkpoint, data
-from signsal_jax.study import Store, StudyError, open_study, status_lines
+from signsal_jax.study import StudyError, open_study, status_lines
+from signsal_jax.study._writer import Writer
 from tests import study_worker, tiny_training
 
 DATA = Path(__file__).parent / "data"
@@ -40,7 +41,7 @@ def test_an_old_study_is_not_continued(tmp_path):
     root = unpacked("study", tmp_path)
     before = sorted(root.rglob("*"))
     with pytest.raises(StudyError, match="older format, which can be read but not continued"):
-        Store.create(root, open_study(root).manifest)
+        Writer(root, open_study(root).manifest)
     assert sorted(root.rglob("*")) == before
 
 

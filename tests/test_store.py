@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import tensorstore
 
-from signsal_jax.study import Store, StudyError, _manifest, _store, open_study, status_lines
+from signsal_jax.study import StudyError, _manifest, _store, _writer, open_study, status_lines
 from signsal_jax.study._bucket import Bucket
 from signsal_jax.study._folder import LocalFolder, open_folder
 from signsal_jax.study._leases import Leases
 from signsal_jax.study._table import chunks_per_group
 from signsal_jax.study._workers import Worker
+from signsal_jax.study._writer import Writer
 
 ARRAYS = {
     "logits": {"dtype": "float32", "dimensions": ["class"], "shape": [3]},
@@ -44,7 +45,7 @@ def write(store, chunk):
 
 @pytest.fixture
 def whole(tmp_path):
-    store = Store.create(tmp_path / "study", MANIFEST)
+    store = Writer(tmp_path / "study", MANIFEST)
     for chunk in (2, 0, 1):
         write(store, chunk)
     return store
@@ -62,7 +63,7 @@ def test_what_is_written_is_read_and_merged(whole):
 
 
 def test_one_that_sleeps_while_it_writes_holds_up_no_other(tmp_path):
-    store = Store.create(tmp_path / "study", MANIFEST)
+    store = Writer(tmp_path / "study", MANIFEST)
     lock = store.root / "arrays.zarr" / "logits" / "c" / "0" / "0.__lock"
     lock.parent.mkdir(parents=True)
     with ThreadPoolExecutor(1) as pool, lock.open("w") as held:
@@ -72,7 +73,7 @@ def test_one_that_sleeps_while_it_writes_holds_up_no_other(tmp_path):
 
 
 def test_a_commit_appears_whole_and_after_its_data(tmp_path, monkeypatch):
-    store, seen = Store.create(tmp_path / "study", MANIFEST), []
+    store, seen = Writer(tmp_path / "study", MANIFEST), []
     link = os.link
 
     def linked(source, target):
@@ -90,7 +91,7 @@ def test_a_commit_appears_whole_and_after_its_data(tmp_path, monkeypatch):
 
 
 def test_an_unfinished_study_gives_what_it_has_and_does_not_merge(tmp_path):
-    store = Store.create(tmp_path / "study", MANIFEST)
+    store = Writer(tmp_path / "study", MANIFEST)
     write(store, 1)
     opened = open_study(tmp_path / "study")
     assert opened.committed() == [1]
@@ -152,14 +153,14 @@ def test_the_format_is_plain_zarr(whole):
 def test_another_configuration_is_refused_by_field(whole):
     other = {**MANIFEST, "config": {"chunk": 4, "dataset": "other"}, "versions": {"jax": "2"}}
     with pytest.raises(StudyError, match=r"config\.dataset: 'toys' there, 'other' now; versions"):
-        Store.create(whole.root, other)
-    assert Store.create(whole.root, MANIFEST).committed() == [0, 1, 2]
+        Writer(whole.root, other)
+    assert Writer(whole.root, MANIFEST).committed() == [0, 1, 2]
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(StudyError, match="expected a new or empty folder or a study"):
-        Store.create(tmp_path, MANIFEST)
+        Writer(tmp_path, MANIFEST)
     with pytest.raises(StudyError, match="expected a folder made by signsal study"):
         open_study(tmp_path)
 
@@ -208,7 +209,7 @@ def test_a_damaged_chunk_is_named_and_costs_only_itself(whole, kind):
             store.merge()
     for chunk in (0, 1, 2) if kind == "array gone" else (1,):
         (Path(whole.root) / "commits" / f"0000000{chunk}.json").unlink()
-    resumed = Store.create(whole.root, MANIFEST)
+    resumed = Writer(whole.root, MANIFEST)
     for chunk in sorted({0, 1, 2} - set(resumed.committed())):
         write(resumed, chunk)
     assert resumed.merge()["images"] == 10
@@ -240,7 +241,7 @@ def test_reading_writes_nothing(whole, missing):
         else:
             np.asarray(store.arrays()[name])
     if not missing:
-        assert store.merge()["images"] == Store.create(root, MANIFEST).merge()["images"] == 10
+        assert store.merge()["images"] == Writer(root, MANIFEST).merge()["images"] == 10
     assert listing(root) == before
 
 
@@ -258,7 +259,7 @@ def test_a_finished_study_on_a_read_only_file_system(whole, tmp_path):
         store = open_study(seen)
         np.testing.assert_array_equal(store.arrays()["logits"], EVERYTHING)
         assert store.verify() == []
-        assert Store.create(seen, MANIFEST).merge() == whole.summary()
+        assert Writer(seen, MANIFEST).merge() == whole.summary()
     finally:
         subprocess.run(["umount", "-l", str(seen)], check=True)
 
@@ -270,9 +271,9 @@ def test_damaged_metadata_are_named_and_made_anew(whole):
         open_study(whole.root).arrays()["logits"][0]
     assert "logits/zarr.json" in open_study(whole.root).verify()[0]
     with pytest.raises(StudyError, match=r"logits/zarr.json: missing or damaged. Delete it and"):
-        Store.create(whole.root, MANIFEST)
+        Writer(whole.root, MANIFEST)
     path.unlink()
-    np.testing.assert_array_equal(Store.create(whole.root, MANIFEST).arrays()["logits"], EVERYTHING)
+    np.testing.assert_array_equal(Writer(whole.root, MANIFEST).arrays()["logits"], EVERYTHING)
 
 
 def test_a_corrupt_manifest_is_named_and_made_anew(whole):
@@ -282,8 +283,8 @@ def test_a_corrupt_manifest_is_named_and_made_anew(whole):
         open_study(whole.root)
     path.unlink()
     with pytest.raises(StudyError, match="chunks of a study with another configuration"):
-        Store.create(whole.root, {**MANIFEST, "versions": {"jax": "2"}})
-    assert Store.create(whole.root, MANIFEST).committed() == [0, 1, 2]
+        Writer(whole.root, {**MANIFEST, "versions": {"jax": "2"}})
+    assert Writer(whole.root, MANIFEST).committed() == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
@@ -310,7 +311,7 @@ def test_a_file_that_is_no_commit_is_named_and_ignored(whole, place, content, re
     assert f"commits/{name}: {reason}" in store.strays()[0]
     assert store.verify() == store.strays()
     assert store.committed() == [chunk for chunk in range(3) if chunk != place]
-    resumed = Store.create(whole.root, MANIFEST)
+    resumed = Writer(whole.root, MANIFEST)
     if place in (1, 2):
         with pytest.raises(StudyError, match=rf"the first is {place}.*{name}: {reason}"):
             store.merge()
@@ -320,7 +321,7 @@ def test_a_file_that_is_no_commit_is_named_and_ignored(whole, place, content, re
 
 
 def test_a_commit_of_another_study_is_named_and_ignored(whole, tmp_path):
-    other = Store.create(tmp_path / "other", {**MANIFEST, "versions": {"jax": "2"}})
+    other = Writer(tmp_path / "other", {**MANIFEST, "versions": {"jax": "2"}})
     write(other, 1)
     shutil.copy(tmp_path / "other" / "commits" / "00000001.json", Path(whole.root) / "commits")
     store = open_study(whole.root)
@@ -374,12 +375,12 @@ def test_of_two_configurations_that_both_find_no_manifest_one_gets_the_folder(
 
     def overtaken(folder, name, text):
         monkeypatch.setattr(LocalFolder, "create", create)
-        write(Store.create(folder.root, other), 0)
+        write(Writer(folder.root, other), 0)
         create(folder, name, text)
 
     monkeypatch.setattr(LocalFolder, "create", overtaken)
     with pytest.raises(StudyError, match=r"versions.jax: '2' there, '1' now"):
-        Store.create(tmp_path / "study", MANIFEST)
+        Writer(tmp_path / "study", MANIFEST)
     assert open_study(tmp_path / "study").manifest["versions"] == {"jax": "2"}
     assert open_study(tmp_path / "study").committed() == [0]
     assert open_study(tmp_path / "study").strays() == []
@@ -393,7 +394,7 @@ GROUPED = {**MANIFEST, "config": {"chunk": 2, "dataset": "toys"}, "group": 3}
 @pytest.fixture
 def grouped(tmp_path):
     """Groups of images 0 to 5 and 6 to 9: the second lacks a chunk."""
-    store = Store.create(tmp_path / "grouped", GROUPED)
+    store = Writer(tmp_path / "grouped", GROUPED)
     for group in (1, 0):
         rows = store.layout.images_of(group)
         sums = {"images": len(rows), "valid": len(rows), "correct": 1}
@@ -445,7 +446,7 @@ def test_a_part_is_read_by_whoever_takes_the_group_over(grouped, tmp_path):
     file = Path(grouped.root) / "parts" / "00000000.npz"
     shutil.copy(file, file.with_name("00000001.npz"))
     (file.parent / "00000002.npz").write_bytes(file.read_bytes()[:-40])
-    other = Store.create(tmp_path / "other", {**GROUPED, "versions": {"jax": "2"}})
+    other = Writer(tmp_path / "other", {**GROUPED, "versions": {"jax": "2"}})
     (Path(other.root) / "parts").mkdir()
     shutil.copy(file, Path(other.root) / "parts")
     assert grouped.parts.kept() == {0, 1, 2}
@@ -473,7 +474,7 @@ def test_a_study_grows_by_what_is_new(whole):
     """Its full chunks stay; the last one, which had two images, is computed again with four."""
     whole.merge()
     before = {path: path.read_bytes() for path in Path(whole.root).glob("commits/*.json")}
-    store = Store.create(whole.root, GROWN)
+    store = Writer(whole.root, GROWN)
     assert store.uncommitted() == open_study(whole.root).uncommitted() == [2, 3]
     assert store.strays() == []
     np.testing.assert_array_equal(store.arrays()["logits"][:8], EVERYTHING[:8])
@@ -494,13 +495,13 @@ def test_a_study_grows_by_what_is_new(whole):
 
 def test_a_study_does_not_shrink(whole):
     with pytest.raises(StudyError, match=r"of 10 images, got 9: a study can grow, but not shrink"):
-        Store.create(whole.root, {**MANIFEST, "images": 9})
-    assert Store.create(whole.root, MANIFEST).committed() == [0, 1, 2]
+        Writer(whole.root, {**MANIFEST, "images": 9})
+    assert Writer(whole.root, MANIFEST).committed() == [0, 1, 2]
 
 
 def test_a_worker_of_before_stops_and_leaves_what_is_new(whole):
-    before = Store.create(whole.root, MANIFEST)
-    store = Store.create(whole.root, GROWN)
+    before = Writer(whole.root, MANIFEST)
+    store = Writer(whole.root, GROWN)
     message = "extended from 10 to 14 images while this worker ran. Start it again with --images 14"
     for work in (lambda: write(before, 2), lambda: write(before, 0), before.merge):
         with pytest.raises(StudyError, match=message):
@@ -519,14 +520,14 @@ def test_of_two_that_extend_a_study_at_once_the_larger_wins(whole, monkeypatch):
 
     def overtaken(folder, *arguments):
         monkeypatch.setattr(LocalFolder, "replace", replace)
-        Store.create(folder.root, {**MANIFEST, "images": 20})
+        Writer(folder.root, {**MANIFEST, "images": 20})
         return replace(folder, *arguments)
 
     monkeypatch.setattr(LocalFolder, "replace", overtaken)
     with pytest.raises(StudyError, match="of 20 images, got 14"):
-        Store.create(whole.root, GROWN)
+        Writer(whole.root, GROWN)
     monkeypatch.setattr(LocalFolder, "replace", replace)
-    store = Store.create(whole.root, {**MANIFEST, "images": 21})
+    store = Writer(whole.root, {**MANIFEST, "images": 21})
     assert (store.images, store.layout.chunks, store.committed()) == (21, 6, [0, 1])
 
 
@@ -542,11 +543,11 @@ NAMES = [
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
 def test_any_folder_name_works(tmp_path, name):
     root = tmp_path / name
-    store = Store.create(root, MANIFEST)
+    store = Writer(root, MANIFEST)
     # Neighbors that a pattern or an escape would take for it.
     for neighbor in ("a", "ab", "b", "a b"):
         if neighbor != name:
-            Store.create(tmp_path / neighbor, {**MANIFEST, "versions": {"jax": "2"}})
+            Writer(tmp_path / neighbor, {**MANIFEST, "versions": {"jax": "2"}})
     for chunk in range(3):
         write(store, chunk)
     assert sorted(os.listdir(tmp_path)) == sorted({name, "a", "ab", "b", "a b"})
@@ -563,7 +564,7 @@ def test_relative_paths_are_those_of_the_start(tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     (tmp_path / "there").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    store = Store.create("../study", MANIFEST)
+    store = Writer("../study", MANIFEST)
     write(store, 0)
     monkeypatch.chdir(tmp_path / "there")
     write(store, 1)
@@ -581,15 +582,16 @@ def test_what_cannot_be_a_folder_is_refused_before_anything_is_made(tmp_path):
     deep = tmp_path.joinpath(*["d" * 200] * 18)
     for path, message in ((tmp_path / "file", "got the file"), (deep, "at most 3500 bytes")):
         with pytest.raises(StudyError, match=message):
-            Store.create(path, MANIFEST)
+            Writer(path, MANIFEST)
     assert os.listdir(tmp_path) == ["file"]
 
 
 def test_a_bucket_holds_what_a_folder_does(tmp_path, monkeypatch):
     """The bucket's code over TensorStore's driver for files, which has conditional writes too."""
     base = {"driver": "file", "path": f"{tmp_path}/bucket/study/"}
-    monkeypatch.setattr(_store, "open_folder", lambda root: Bucket(root, base))
-    store = Store.create("gs://bucket/study", MANIFEST)
+    for module in (_store, _writer):
+        monkeypatch.setattr(module, "open_folder", lambda root: Bucket(root, base))
+    store = Writer("gs://bucket/study", MANIFEST)
     for chunk in range(2):
         write(store, chunk)
     assert open_study("gs://bucket/study").committed() == [0, 1]
@@ -601,7 +603,7 @@ def test_a_bucket_holds_what_a_folder_does(tmp_path, monkeypatch):
     assert opened.merge()["images"] == 10
     assert opened.verify() == []
     with pytest.raises(StudyError, match=r"gs://bucket/study holds a study with another"):
-        Store.create("gs://bucket/study", {**MANIFEST, "versions": {"jax": "2"}})
+        Writer("gs://bucket/study", {**MANIFEST, "versions": {"jax": "2"}})
     chunk_file(tmp_path / "bucket" / "study").unlink()
     with pytest.raises(StudyError, match=r"gs://.*logits/c/1/0: the file is missing"):
         np.asarray(opened.arrays()["logits"])
@@ -647,7 +649,7 @@ def test_a_full_disk_is_named_and_loses_nothing(tmp_path):
     if mounted.returncode:
         pytest.skip("needs the right to mount a small file system")
     try:
-        store = Store.create(tmp_path / "study", MANIFEST)
+        store = Writer(tmp_path / "study", MANIFEST)
         write(store, 0)
         ballast = tmp_path / "ballast"
         with pytest.raises(OSError, match="No space left"):
@@ -656,7 +658,7 @@ def test_a_full_disk_is_named_and_loses_nothing(tmp_path):
             write(store, 1)
         assert store.committed() == [0]
         ballast.unlink()
-        resumed = Store.create(tmp_path / "study", MANIFEST)
+        resumed = Writer(tmp_path / "study", MANIFEST)
         for chunk in (1, 2):
             write(resumed, chunk)
         assert resumed.merge()["images"] == 10
@@ -665,7 +667,7 @@ def test_a_full_disk_is_named_and_loses_nothing(tmp_path):
 
 
 def test_status_says_who_works_on_what(tmp_path, monkeypatch):
-    store = Store.create(tmp_path / "study", MANIFEST)
+    store = Writer(tmp_path / "study", MANIFEST)
     write(store, 1)
     with pytest.raises(OSError, match="full"), Worker(store.folder):
         raise OSError("the disk is full")
@@ -693,7 +695,7 @@ def test_status_says_who_works_on_what(tmp_path, monkeypatch):
 
 def test_a_chunk_is_committed_once(tmp_path):
     """Two workers computed it, the second on another kind of device, say."""
-    store = Store.create(tmp_path / "study", MANIFEST)
+    store = Writer(tmp_path / "study", MANIFEST)
     found = arrays(store.layout.rows(0))
     sums = {"images": 4, "valid": 4, "correct": 1, "logits": [0.0, 0.0, 0.0]}
     assert store.write(0, found, sums)
@@ -701,5 +703,5 @@ def test_a_chunk_is_committed_once(tmp_path):
     assert not store.write(0, found, {**sums, "correct": 2})
     assert (store.root / "commits" / "00000000.json").read_bytes() == commit
     (store.root / "commits" / "00000000.json").write_text("{")
-    assert Store.create(store.root, MANIFEST).write(0, found, sums)
+    assert Writer(store.root, MANIFEST).write(0, found, sums)
     assert open_study(store.root).committed() == [0]

@@ -25,9 +25,9 @@ from signsal_jax.study._manifest import manifest
 from signsal_jax.study._place import StudyError
 from signsal_jax.study._reading import ChunkReader, fitted
 from signsal_jax.study._step import study_step
-from signsal_jax.study._store import Store
 from signsal_jax.study._table import array_specs
 from signsal_jax.study._workers import Worker
+from signsal_jax.study._writer import Writer
 
 
 class UnfinishedError(StudyError):
@@ -103,7 +103,7 @@ def run_study(
     own_images = np.zeros((padded // mesh.shape["data"], *shape), np.float32)
     cut = study_cut(config, model.apply_fn, model.variables, own_images, estimator)
     specs = array_specs(config, shape, len(model.class_names), cut)
-    store = Store.create(out, manifest(config, estimator, model, splits, len(images), specs, cut))
+    store = Writer(out, manifest(config, estimator, model, splits, len(images), specs, cut))
     store.write_constants(_constants(store, config, model, own_images[:2], cut))
     # Decided once: what is stored fits it.
     config = dataclasses.replace(config, through="scores" if cut is None else "features")
@@ -174,7 +174,7 @@ def run_study(
 
 
 def _constants(
-    store: Store, config: StudyConfig, model: Model, images: np.ndarray, cut: Cut | None
+    store: Writer, config: StudyConfig, model: Model, images: np.ndarray, cut: Cut | None
 ) -> dict[str, np.ndarray]:
     """What the manifest names as constants: the derivatives of the scores by the features."""
     if cut is None or not store.manifest["constants"]:

@@ -1,30 +1,26 @@
 """A study's folder as a whole: its manifest, its arrays, what is committed, the merged sums."""
 
-import time
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import tensorstore
 
 from signsal_jax import _files
 from signsal_jax._extras import figures
-from signsal_jax.study._arrays import ARRAYS, StudyArray, checksums, open_zarr
-from signsal_jax.study._claim import MANIFEST, claim, identity, read_manifest
-from signsal_jax.study._commits import COMMITS, Commits, digest
-from signsal_jax.study._constants import read_constant, write_constant
+from signsal_jax.study._arrays import ARRAYS, StudyArray
+from signsal_jax.study._claim import MANIFEST, identity, read_manifest
+from signsal_jax.study._commits import Commits, digest
+from signsal_jax.study._constants import read_constant
 from signsal_jax.study._folder import open_folder
 from signsal_jax.study._layout import Layout
-from signsal_jax.study._leases import LEASES, sweep as sweep_leases
-from signsal_jax.study._parts import PARTS, Parts, sweep as sweep_parts
+from signsal_jax.study._leases import sweep as sweep_leases
+from signsal_jax.study._parts import Parts, sweep as sweep_parts
 from signsal_jax.study._place import Folder, StudyError as StudyError
-from signsal_jax.study._space import explained_if_full
 from signsal_jax.study._sums import summed
 from signsal_jax.study._verify import damaged_constants, damaged_groups, differing
-from signsal_jax.study._workers import WORKERS, sweep as sweep_workers
+from signsal_jax.study._workers import sweep as sweep_workers
 
 SUMMARY = "summary.json"
-_GROUP = f"{ARRAYS}/zarr.json"
+GROUP = f"{ARRAYS}/zarr.json"
 
 
 class Store:
@@ -61,32 +57,6 @@ class Store:
             rows=self.layout.images_of,
             signed=self.manifest.get("format", 1) > 1,
         )
-        self._zarr: dict[str, tensorstore.TensorStore] = {}  # what `write` writes to
-
-    @classmethod
-    def create(cls, root: Any, manifest: Mapping[str, Any]) -> "Store":
-        """Makes `root` the folder of this study, or opens it if it already is, for writing.
-
-        Of several studies that start at once in one folder, one gets it; the others raise.
-
-        A study of fewer images becomes one of as many as this; its full groups stay as they are.
-
-        Raises:
-          StudyError: it holds other files, or a study with another manifest (the message names
-            the fields that differ) or of more images.
-        """
-        folder = open_folder(root)
-        if folder.read([MANIFEST])[0] is None:
-            folder.require_conditional_writes()
-        claim(folder, manifest, parts=(COMMITS, ARRAYS, LEASES, PARTS, WORKERS, SUMMARY))
-        store = cls.__new__(cls)
-        store._open(folder)
-        store._write_where_it_differs(_GROUP, store._group())
-        store._zarr = {
-            name: open_zarr(folder, name, spec, store.layout, create=True)
-            for name, spec in store.manifest["arrays"].items()
-        }
-        return store
 
     def _group(self) -> dict[str, Any]:
         """The metadata of the arrays' folder, for those who open it as plain zarr."""
@@ -113,11 +83,6 @@ class Store:
         """
         specs = self.manifest.get("constants", {})
         return {name: read_constant(self.folder, name, spec) for name, spec in specs.items()}
-
-    def write_constants(self, constants: Mapping[str, np.ndarray]) -> None:
-        """Stores the arrays of the manifest's `constants` that are missing or damaged."""
-        for name, values in constants.items():
-            write_constant(self.folder, name, self.manifest["constants"][name], values)
 
     def commits(self) -> list[dict[str, Any]]:
         """Every commit, in the order of the groups."""
@@ -150,41 +115,6 @@ class Store:
             return [f"{self.folder}/{MANIFEST}: no commit belongs to it", *strays]
         return strays
 
-    def write(
-        self,
-        group: int,
-        arrays: Mapping[str, np.ndarray],
-        sums: Mapping[str, Any],
-        read: Mapping[str, Any] | None = None,
-    ) -> bool:
-        """Stores a group and, once every array is durable, commits it with its sums.
-
-        `read` is what the commit says of the images read, see `unreadable`. Returns whether this
-        call committed it: another worker may have done so meanwhile.
-
-        Raises:
-          StudyError: the folder has become another study's.
-          OSError: no space left (nothing is lost: see the message).
-        """
-        rows = self.layout.images_of(group)
-        with self.folder.explained(), explained_if_full(self.folder, group):
-            self._check_ours()
-            # In one transaction a shard is written once, not once per chunk.
-            with tensorstore.Transaction() as transaction:
-                for name, array in self._zarr.items():
-                    place = array.with_transaction(transaction)[rows.start : rows.stop]
-                    place.write(arrays[name]).result()
-            self._check_ours()
-            files = {name: array.file(group) for name, array in self.arrays().items()}
-            fields = {
-                "crc32c": checksums(self.folder, files),
-                "sums": dict(sums),
-                "finished": time.time(),
-            }
-            if read is not None:
-                fields["read"] = dict(read)
-            return self._commits.write(group, fields)
-
     def unreadable(self) -> dict[int, str]:
         """Which images of the committed groups could not be read, and why, by number."""
         found = {}
@@ -216,7 +146,7 @@ class Store:
         """
         self._commits.forget()
         committed, found = self.committed(), self.strays()
-        rewritten: dict[str, Any] = {_GROUP: self._group()}
+        rewritten: dict[str, Any] = {GROUP: self._group()}
         if len(committed) == self.layout.groups and self.folder.read([SUMMARY])[0] is not None:
             rewritten[SUMMARY] = self.summary()
         found += damaged_groups(self.arrays().values(), committed)

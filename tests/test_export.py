@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from signsal_jax import cli, sharding
-from signsal_jax.study import image_columns, open_study, run_study, to_xarray
+from signsal_jax.study import image_columns, open_study, run_study
 from tests import study_worker
 
 
@@ -21,7 +21,7 @@ def store(tmp_path_factory):
 
 def test_a_dataset_has_the_committed_images_with_names(store):
     pytest.importorskip("xarray")
-    found = to_xarray(store)
+    found = store.to_xarray()
     assert found["image"].values.tolist() == [*range(4), *range(8, 22)]
     assert found.attrs["dataset"] == "toys"
     logits = store.arrays()["logits"]
@@ -31,9 +31,9 @@ def test_a_dataset_has_the_committed_images_with_names(store):
     np.testing.assert_array_equal(
         gram.sel({"image": 21, "class": "a", "other_class": "e"}), store.arrays()["gram"][21, 0, 4]
     )
-    assert set(to_xarray(store, ["label"]).data_vars) == {"label"}
+    assert set(store.to_xarray(["label"]).data_vars) == {"label"}
     with pytest.raises(ValueError, match=r"names: expected one of .*; got 'maps'"):
-        to_xarray(store, ["maps"])
+        store.to_xarray(["maps"])
 
 
 def test_the_table_has_every_scalar_of_the_committed_images(store, tmp_path, capsys):

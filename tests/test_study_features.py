@@ -19,7 +19,6 @@ from signsal_jax.study import (
     gram_matrices,
     open_study,
     run_study,
-    to_xarray,
 )
 from tests import toys
 
@@ -79,7 +78,7 @@ def test_the_gram_matrix_is_stored_by_its_features(studies):
     jacobian = np.asarray(toys.oracle_jacobian(toys.cnn, VARIABLES, data.to_float(PIXELS[2:5])))
     flat = jacobian.reshape(3, CLASSES, -1)
     toys.assert_close(wanted, flat @ flat.transpose(0, 2, 1))
-    table = to_xarray(features)
+    table = features.to_xarray()
     assert table["score_weights"].dims == ("class", "feature")
     assert not features.verify()
 

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from signsal_jax.study._export import (
         gram_matrices as gram_matrices,
         image_columns as image_columns,
-        to_xarray as to_xarray,
     )
     from signsal_jax.study._images import JoinedSplits as JoinedSplits
     from signsal_jax.study._manifest import status_lines as status_lines
@@ -44,7 +43,6 @@ _STORED = {
     "evaluate": "_evaluate",
     "gram_matrices": "_export",
     "image_columns": "_export",
-    "to_xarray": "_export",
     "open_study": "_store",
     "run_study": "_run",
     "status_lines": "_manifest",

@@ -23,22 +23,7 @@ def _labels(store: Store, dimension: str) -> list[Any] | None:
 
 
 def to_xarray(store: Store, names: Sequence[str] | None = None) -> "xarray.Dataset":
-    """Reads arrays of a study, finished or not, into one xarray Dataset.
-
-    Args:
-      store: from `open_study`.
-      names: which arrays; None for all. They are read whole, and checked as they are.
-
-    Returns:
-      A Dataset along `image`, whose coordinate holds the numbers of the committed images, with the
-      names of classes, methods, curves and so on as coordinates, and the configuration as
-      attributes.
-
-    Raises:
-      ImportError: xarray is not installed (extra `bridges`).
-      ValueError: an array that the study does not have.
-      StudyError: a chunk that is missing or damaged.
-    """
+    """What `Store.to_xarray` returns."""
     xarray = extra("xarray", "bridges")
     arrays, images = store.arrays(), store.available()
     chosen = list(arrays) if names is None else list(names)

@@ -1,6 +1,7 @@
 """A study's folder as a whole: its manifest, its arrays, what is committed, the merged sums."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from signsal_jax.study._place import Folder, StudyError as StudyError
 from signsal_jax.study._sums import summed
 from signsal_jax.study._verify import damaged_constants, damaged_groups, differing
 from signsal_jax.study._workers import sweep as sweep_workers
+
+if TYPE_CHECKING:
+    import xarray
 
 SUMMARY = "summary.json"
 GROUP = f"{ARRAYS}/zarr.json"
@@ -190,6 +194,26 @@ class Store:
         """
         report = figures()
         return report.plot_curves(report.summarize(self), **options)
+
+    def to_xarray(self, names: Sequence[str] | None = None) -> "xarray.Dataset":
+        """Reads arrays of a study, finished or not, into one xarray Dataset.
+
+        Args:
+          names: which arrays; None for all. They are read whole, and checked as they are.
+
+        Returns:
+          A Dataset along `image`, whose coordinate holds the numbers of the committed images, with
+          the names of classes, methods, curves and so on as coordinates, and the configuration as
+          attributes.
+
+        Raises:
+          ImportError: xarray is not installed (extra `bridges`).
+          ValueError: an array that the study does not have.
+          StudyError: a chunk that is missing or damaged.
+        """
+        from signsal_jax.study._export import to_xarray  # which stands on this module
+
+        return to_xarray(self, names)
 
     def check(self) -> None:
         """Checks that every file of the committed groups ends in the checksum of its commit.

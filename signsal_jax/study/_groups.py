@@ -8,14 +8,14 @@ import numpy as np
 from signsal_jax.study._config import StudyConfig
 from signsal_jax.study._leases import Leases
 from signsal_jax.study._parts import joined
-from signsal_jax.study._store import Store
 from signsal_jax.study._table import chunk_sums
+from signsal_jax.study._writer import Writer
 
 
 class Groups:
     """The chunks that this worker computes, from the groups that it leases."""
 
-    def __init__(self, config: StudyConfig, store: Store, leases: Leases):
+    def __init__(self, config: StudyConfig, store: Writer, leases: Leases):
         self._config, self._store, self._leases = config, store, leases
 
     def chunks(self, stop: Callable[[], bool]) -> Iterator[int]:

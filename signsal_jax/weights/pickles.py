@@ -3,120 +3,33 @@
 A pickle is a program that can call any function of any installed module. Python's own reader runs
 that program; even if it is given no functions, it hashes, compares and allocates whatever the file
 asks for. This reader interprets only the few operations found in torch's files. It builds strings,
-numbers, lists, tuples, dicts and inert descriptions of tensors, looks names up in the table below,
-and refuses everything else. It never recurses, and both the number of operations and the time and
-memory of each are bounded.
+numbers, lists, tuples, dicts and inert descriptions of tensors, looks names up in the table of
+`torch_objects`, and refuses everything else. It never recurses, and both the number of operations
+and the time and memory of each are bounded.
 """
 
 import io
 import pickletools
-from collections.abc import Callable
-from typing import Any, NamedTuple
-
-import jax.numpy as jnp
-import numpy as np
+from typing import Any
 
 from signsal_jax.weights.errors import WeightsError, printable
+from signsal_jax.weights.torch_objects import (
+    LONGEST_NAME,
+    Constructor,
+    Storage,
+    StorageType,
+    describe,
+    is_natural,
+    known,
+    set_item,
+)
 
-STORAGE_DTYPES: dict[str, np.dtype] = {
-    "FloatStorage": np.dtype(np.float32),
-    "DoubleStorage": np.dtype(np.float64),
-    "HalfStorage": np.dtype(np.float16),
-    "BFloat16Storage": np.dtype(jnp.bfloat16),
-    "LongStorage": np.dtype(np.int64),
-    "IntStorage": np.dtype(np.int32),
-    "ShortStorage": np.dtype(np.int16),
-    "CharStorage": np.dtype(np.int8),
-    "ByteStorage": np.dtype(np.uint8),
-    "BoolStorage": np.dtype(np.bool_),
-}
 # A tensor takes about 40 operations and 200 bytes. Python objects are larger than the opcodes that
 # make them: these limits keep their total below 256 MB.
 _MOST_OPERATIONS = 2**20
 _MOST_BYTES = 2**25
-_MOST_DIMENSIONS = 32
-_LONGEST_NAME = 4096
 
 
-class Storage(NamedTuple):
-    """A flat array of numbers stored elsewhere in the file."""
-
-    dtype: np.dtype
-    key: str
-    size: int
-
-
-class Tensor(NamedTuple):
-    """A strided view of a storage; strides and offset count elements."""
-
-    storage: Storage
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-
-
-class _Constructor(NamedTuple):
-    function: Callable[..., Any]
-
-
-class _StorageType(NamedTuple):
-    dtype: np.dtype
-
-
-def describe(value: Any) -> str:
-    """Names the kind of a value in messages; its contents could be of any size and depth."""
-    return "a single tensor" if isinstance(value, Tensor) else f"a {type(value).__name__}"
-
-
-def _natural(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 2**63
-
-
-def _sizes(value: Any) -> bool:
-    return isinstance(value, tuple) and len(value) <= _MOST_DIMENSIONS and all(map(_natural, value))
-
-
-def _tensor(storage: Any = None, offset: Any = 0, shape: Any = (), strides: Any = (), *_) -> Tensor:
-    if not isinstance(storage, Storage) or not _natural(offset):
-        raise WeightsError("a tensor without a storage")
-    if not _sizes(shape) or not _sizes(strides) or len(shape) != len(strides):
-        raise WeightsError(
-            f"a tensor needs a shape and as many strides, at most {_MOST_DIMENSIONS} integers >= 0"
-        )
-    return Tensor(storage, offset, shape, strides)
-
-
-def _parameter(tensor: Any = None, *_: Any) -> Tensor:
-    if not isinstance(tensor, Tensor):
-        raise WeightsError("a parameter without a tensor")
-    return tensor
-
-
-def _set_item(target: dict[str | int, Any], key: Any, value: Any) -> None:
-    # Other keys would be hashed: nested tuples take forever or overflow the C stack.
-    if type(key) not in (str, int):
-        raise WeightsError(f"expected strings or integers as dictionary keys, got {describe(key)}")
-    if isinstance(key, str) and len(key) > _LONGEST_NAME:
-        raise WeightsError(f"expected names of at most {_LONGEST_NAME} characters, got {len(key)}")
-    target[key] = value
-
-
-def _ordered_dict(pairs: Any = ()) -> dict[str | int, Any]:
-    result: dict[str | int, Any] = {}
-    for pair in pairs if isinstance(pairs, list | tuple) else [None]:
-        if not isinstance(pair, list | tuple) or len(pair) != 2:
-            raise WeightsError("expected pairs of a key and a value in a dictionary")
-        _set_item(result, *pair)
-    return result
-
-
-# Keys in the format of pickletools: module, space, name.
-_GLOBALS: dict[str, _Constructor | _StorageType] = {
-    "collections OrderedDict": _Constructor(_ordered_dict),
-    "torch._utils _rebuild_tensor_v2": _Constructor(_tensor),
-    "torch._utils _rebuild_parameter": _Constructor(_parameter),
-    **{f"torch {name}": _StorageType(dtype) for name, dtype in STORAGE_DTYPES.items()},
-}
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 _NUMBERS = ("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT")
 _TEXTS = ("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8")
@@ -191,12 +104,12 @@ class _Machine:
                 self.top(list).extend(values)
             case "SETITEM":
                 key, value = self.pop(2)
-                _set_item(self.top(dict), key, value)
+                set_item(self.top(dict), key, value)
             case "SETITEMS":
                 values = self.pop_mark()
                 target = self.top(dict)
                 for key, value in zip(values[::2], values[1::2], strict=True):
-                    _set_item(target, key, value)
+                    set_item(target, key, value)
             case "BINPUT" | "LONG_BINPUT":
                 self.memo[argument] = self.top(object)
             case "MEMOIZE":
@@ -206,12 +119,12 @@ class _Machine:
                     raise WeightsError(f"damaged: place {argument} of the memo is empty")
                 self.stack.append(self.memo[argument])
             case "GLOBAL":
-                self.stack.append(_known(argument))
+                self.stack.append(known(argument))
             case "STACK_GLOBAL":
                 module, qualified_name = self.pop(2)
                 if not isinstance(module, str) or not isinstance(qualified_name, str):
                     raise WeightsError("damaged: expected the name of a module and one in it")
-                self.stack.append(_known(f"{module} {qualified_name}"))
+                self.stack.append(known(f"{module} {qualified_name}"))
             case "BINPERSID":
                 self.stack.append(self.storage(*self.pop(1)))
             case "REDUCE":
@@ -230,7 +143,7 @@ class _Machine:
                 raise WeightsError(f"expected tensors and plain containers only, got {name}")
 
     def call(self, function: Any, arguments: Any) -> Any:
-        if not isinstance(function, _Constructor) or not isinstance(arguments, tuple):
+        if not isinstance(function, Constructor) or not isinstance(arguments, tuple):
             raise WeightsError(f"damaged: expected a constructor, got {describe(function)}")
         # Copied elements count as if the file had listed them.
         self.charge(sum(len(value) for value in arguments if isinstance(value, list | tuple)))
@@ -238,8 +151,8 @@ class _Machine:
 
     def storage(self, pid: Any) -> Storage:
         match pid:
-            case ("storage", _StorageType(dtype), str(key), str(), size, *rest) if (
-                _natural(size) and len(key) <= _LONGEST_NAME
+            case ("storage", StorageType(dtype), str(key), str(), size, *rest) if (
+                is_natural(size) and len(key) <= LONGEST_NAME
             ):
                 # Old files may refer to part of another storage; recent writers never do.
                 if any(view is not None for view in rest):
@@ -249,17 +162,6 @@ class _Machine:
                     raise WeightsError(f"storage {printable(key)} is described in two ways")
                 return storage
         raise WeightsError(f"expected a tensor's storage, got {describe(pid)}")
-
-
-def _known(name: str) -> _Constructor | _StorageType:
-    try:
-        return _GLOBALS[name]
-    except KeyError:
-        raise WeightsError(
-            "expected tensors and plain containers only, got "
-            f"{printable(name.replace(' ', '.', 1))}, which was not executed: save the network's "
-            "state_dict() alone"
-        ) from None
 
 
 def load(data: memoryview, start: int = 0) -> tuple[Any, dict[str, Storage], int]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from signsal_jax.weights import pickles
 from signsal_jax.weights.errors import WeightsError, listed, printable
+from signsal_jax.weights.torch_objects import Tensor, describe
 
 _ZIP = b"PK"
 _STREAM_MAGIC = 0x1950A86A20F9469CFC6C
@@ -149,7 +150,7 @@ def _read_stream(data: bytes) -> _TorchFile:
     return _TorchFile(content, storages.__getitem__, "little")
 
 
-def _state_dict(content: Any) -> dict[str, pickles.Tensor]:
+def _state_dict(content: Any) -> dict[str, Tensor]:
     """Finds the one mapping from names to tensors in a checkpoint's content."""
     if isinstance(content, dict):
         nested = [k for k in _NESTED_UNDER if isinstance(content.get(k), dict)]
@@ -158,11 +159,11 @@ def _state_dict(content: Any) -> dict[str, pickles.Tensor]:
         if nested:
             content = content[nested[0]]
     if not isinstance(content, dict) or not content:
-        raise WeightsError(f"expected named tensors, got {pickles.describe(content)}")
+        raise WeightsError(f"expected named tensors, got {describe(content)}")
     other = [
-        f"{printable(key)} ({pickles.describe(value)})"
+        f"{printable(key)} ({describe(value)})"
         for key, value in content.items()
-        if not isinstance(value, pickles.Tensor)
+        if not isinstance(value, Tensor)
     ]
     if other:
         raise WeightsError(f"expected named tensors only, got also {listed(other, 10)}")
@@ -171,7 +172,7 @@ def _state_dict(content: Any) -> dict[str, pickles.Tensor]:
     return content
 
 
-def _view(name: str, tensor: pickles.Tensor, file: _TorchFile) -> np.ndarray:
+def _view(name: str, tensor: Tensor, file: _TorchFile) -> np.ndarray:
     storage, offset, shape, strides = tensor
     dtype = storage.dtype if file.byte_order == "little" else storage.dtype.newbyteorder(">")
     data = file.storage_bytes(storage.key)

@@ -34,6 +34,7 @@ SCRIPTS = {
     "scripts/cifar10_study.py": ("cifar10_study", "Cifar10Study"),
     "scripts/explorer_figures.py": ("explorer_figures", "Figures"),
     "scripts/kill_study.py": ("kill_study", "KillStudy"),
+    "scripts/package_weights.py": ("package_weights", "Package"),
     "scripts/published_accuracy.py": ("published_accuracy", "PublishedAccuracy"),
     "scripts/sign_figure.py": ("sign_figure", "SignFigure"),
     "scripts/verdict.py": ("verdict", "Verdict"),

@@ -126,7 +126,7 @@ def test_names_that_are_known_cannot_be_changed(read):
         attack = b"\x80\x02" + known + b"(N}X\x08\x00\x00\x00functionK\x01stb."
         with zipfile.ZipFile(data, "w") as archive:
             archive.writestr("archive/data.pkl", attack)
-        with pytest.raises(WeightsError, match="expected a dict, got a (Constructor|StorageType)"):
+        with pytest.raises(WeightsError, match=r"expected a dict, got a (Constructor|StorageType)"):
             read(data.getvalue())
     np.testing.assert_array_equal(read(zip_file({"a": whole(np.ones(2))}))["a"], np.ones(2))
 

@@ -57,7 +57,8 @@ def test_what_is_imported_is_the_wheel(installed, tmp_path):
     assert installed.parents[1] in path.parents, done.stderr
     package = {file.name for file in path.parent.iterdir()}
     assert {"models", "data", "cli", "weights"} <= package
-    assert (path.parent / "models" / "packaged" / "cnn-cifar10.safetensors").is_file()
+    weights = {file.stem for file in (path.parent / "models" / "packaged").glob("*.safetensors")}
+    assert weights == {"cnn-cifar10", "cnn-imagenette"}
     page = {"explorer.html", "explorer.css", "explorer.js", "panel.js"}
     assert page <= {file.name for file in (path.parent / "report" / "explorer").iterdir()}
     assert not (path.parents[1] / "tests").exists()
@@ -67,13 +68,13 @@ def test_what_is_imported_is_the_wheel(installed, tmp_path):
 def test_importing_is_quick_and_does_no_work(installed, tmp_path):
     code = """
         import sys, time
-        # Of the processor: what an idle machine takes, also on one that is not.
+        # Beside JAX's own, which it needs: seconds alone would tell of the machine.
         start = time.process_time()
-        import signsal_jax
-        seconds = time.process_time() - start
         import jax
+        before = time.process_time()
+        import signsal_jax
+        print((time.process_time() - before) / (before - start))
         from jax._src import xla_bridge
-        print(seconds)
         print(*sorted({name.partition(".")[0] for name in sys.modules}))
         print(bool(xla_bridge._backends))
         signsal_jax.models
@@ -84,11 +85,11 @@ def test_importing_is_quick_and_does_no_work(installed, tmp_path):
         run(installed, "-c", textwrap.dedent(code), cwd=tmp_path, check=True).stdout.splitlines()
         for _ in range(4)
     ]
-    seconds, modules, backend, flax_later = zip(*outputs, strict=True)
+    shares, modules, backend, flax_later = zip(*outputs, strict=True)
     assert not set(HEAVY) & set(modules[0].split())
     assert backend[0] == "False"
     assert flax_later[0] == "True"
-    assert statistics.median(map(float, seconds[1:])) < 2
+    assert statistics.median(map(float, shares[1:])) < 0.5
 
 
 def test_the_command_explains_a_picture(installed, tmp_path):

@@ -19,7 +19,8 @@ class NetworkOptions:
     run: Path | None = None
     """A training run's folder."""
     model: Literal[_NAMES] | None = None  # pyright: ignore[reportInvalidTypeForm]
-    """A network with trained weights: cnn-cifar10 and efficientnet_lite0 have theirs."""
+    """A network with trained weights: cnn-cifar10, cnn-imagenette and efficientnet_lite0 have
+    theirs."""
     weights: str | None = None
     """For --model: a safetensors or torch file, or hf://owner/name."""
     preprocess: bool = True

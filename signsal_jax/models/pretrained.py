@@ -19,7 +19,7 @@ from signsal_jax.models.resnet import IMAGENET_CLASSES, WithHead
 
 _COLOR = 3
 
-PACKAGED = ("cnn-cifar10",)
+PACKAGED = ("cnn-cifar10", "cnn-imagenette")
 
 
 class Model(NamedTuple):
@@ -74,8 +74,9 @@ def load(
     """Loads a network with trained weights.
 
     Args:
-      name: "cnn-cifar10" (the paper's Basic CNN trained on JPEG-derived CIFAR-10, in the package),
-        or a network of `MODELS`, with `weights`.
+      name: "cnn-cifar10" or "cnn-imagenette" (the paper's Basic CNN, trained on JPEG-derived
+        CIFAR-10 and on Imagenette at 224x224; both in the package), or a network of `MODELS`, with
+        `weights`.
       weights: a safetensors or torch file (read without torch; nothing in it is executed), or
         "hf://owner/name" on the Hugging Face hub (extra `hub`). It holds the network alone or,
         as in the paper, `torch.nn.Sequential(network, Linear)`. A prefix shared by all names,

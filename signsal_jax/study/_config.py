@@ -33,7 +33,8 @@ class StudyConfig(EstimatorConfig):
     images: int | None = None
     """Only the first so many; None for all. Raised later, it extends a study."""
     model: str | None = None
-    """A network with trained weights: cnn-cifar10 and efficientnet_lite0 have theirs."""
+    """A network with trained weights: cnn-cifar10, cnn-imagenette and efficientnet_lite0 have
+    theirs."""
     run: str | None = None
     """A training run's folder, instead of a model."""
     weights: str | None = None

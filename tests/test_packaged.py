@@ -1,7 +1,6 @@
 """The networks that the package carries, on the images that they were not trained on."""
 
 import itertools
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -9,17 +8,15 @@ import pytest
 
 from signsal_jax import data, models
 from signsal_jax.models.pretrained import PACKAGED
-
-SHARED = Path(__file__).parents[2] / "shared" / "tfds"
+from tests.test_data import prepared
 
 
 @pytest.mark.parametrize("name", PACKAGED)
 def test_it_is_right_about_images_that_it_has_not_seen(name):
     dataset = name.removeprefix("cnn-")
-    if not (SHARED / dataset).is_dir():
-        pytest.skip(f"{SHARED / dataset} is absent")
+    folder = prepared(dataset)
     model = models.load(name)
-    unseen = data.load(dataset, "test", data_dir=SHARED)
+    unseen = data.load(dataset, "test", data_dir=folder)
     assert model.class_names == unseen.class_names
     assert model.input_shape == unseen.image_shape
     correct = []

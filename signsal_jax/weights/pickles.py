@@ -28,8 +28,6 @@ from signsal_jax.weights.torch_objects import (
 # make them: these limits keep their total below 256 MB.
 _MOST_OPERATIONS = 2**20
 _MOST_BYTES = 2**25
-
-
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 _NUMBERS = ("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT")
 _TEXTS = ("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8")
